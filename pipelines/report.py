@@ -1,0 +1,141 @@
+"""Findings -> Report: the one result type, the same by every door."""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from models.call import KINDS, Finding, Form, Label, Recording, Speaker
+
+SCHEMA_VERSION = "1.0"
+WORST_UTTERANCES = 5
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class RecordingPart(_Part):
+    sha256: str = Field(description="Hash of the file as received", pattern="^[0-9a-f]{64}$")
+    duration: float = Field(description="Seconds", ge=0)
+    channels: int = Field(description="Distinct channels; a file whose two channels are the same signal has one", ge=1)
+    codec: str = Field(description="Codec as found in the file, for instance amrnb or pcm_mulaw")
+
+
+class ModelPart(_Part):
+    role: Literal["transcriber", "classifier"]
+    name: str
+    version: str
+    sha256: str = Field(description="Hash over the model's files", pattern="^[0-9a-f]{64}$")
+
+
+class Scores(_Part):
+    """Calibrated probability of each kind of abuse."""
+
+    threat: float = Field(ge=0, le=1)
+    insult: float = Field(ge=0, le=1)
+    third_party_contact: float = Field(ge=0, le=1)
+
+
+class UtterancePart(_Part):
+    index: int = Field(ge=0)
+    channel: int = Field(ge=0)
+    speaker: Speaker
+    start: float = Field(description="Seconds from the start of the recording", ge=0)
+    end: float = Field(ge=0)
+    text: str = Field(description="Transcript in simplified characters")
+    raw_text: str = Field(description="Transcript as the recogniser wrote it")
+    label: Label = Field(description="The one primary label")
+    labels: tuple[Label, ...] = Field(description="All kinds of abuse that hold, most probable first")
+    scores: Scores
+    forms: tuple[Form, ...] = Field(default=(), description="The forms that the abuse takes")
+    asr_confidence: float = Field(description="Mean probability of the utterance's words", ge=0, le=1)
+    needs_review: bool = Field(description="A person must hear this before anyone acts on it")
+    review_reasons: tuple[str, ...] = ()
+
+
+class SpeechSeconds(_Part):
+    collector: float = 0.0
+    borrower: float = 0.0
+    unknown: float = 0.0
+
+
+class Counts(_Part):
+    threat: int = 0
+    insult: int = 0
+    third_party_contact: int = 0
+    compliant: int = 0
+
+
+class Summary(_Part):
+    verdict: tuple[Label, ...] = Field(
+        description="Kinds of abuse in the collector's speech that need no review first; empty: none found"
+    )
+    awaiting_review: int = Field(description="Flagged utterances, of the collector or of an unknown speaker, to hear")
+    collector: Counts = Field(description="Collector utterances by primary label")
+    worst: tuple[int, ...] = Field(description="Indices of the flagged utterances with the highest scores")
+    speech_seconds: SpeechSeconds
+
+
+class Report(_Part):
+    """Everything that callaudit says about one recording."""
+
+    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    recording: RecordingPart
+    models: tuple[ModelPart, ...]
+    utterances: tuple[UtterancePart, ...]
+    summary: Summary
+
+    @classmethod
+    def of(cls, recording: Recording, findings: Sequence[Finding], models: Sequence[ModelPart]) -> Self:
+        utterances = tuple(_utterance(index, finding) for index, finding in enumerate(findings))
+        return cls(
+            recording=RecordingPart(
+                sha256=recording.sha256,
+                duration=round(recording.duration, 3),
+                channels=len(recording.channels),
+                codec=recording.codec,
+            ),
+            models=tuple(models),
+            utterances=utterances,
+            summary=summarise(utterances),
+        )
+
+
+def summarise(utterances: Sequence[UtterancePart]) -> Summary:
+    """Only the collector's speech counts; an unknown speaker's abuse waits for a person."""
+    collector = [u for u in utterances if u.speaker is Speaker.COLLECTOR]
+    suspected = [u for u in utterances if u.labels and u.speaker is not Speaker.BORROWER]
+    settled = {label for u in collector if not u.needs_review for label in u.labels}
+    worst = sorted(suspected, key=lambda u: -max(u.scores.model_dump().values()))[:WORST_UTTERANCES]
+    seconds = Counter[str]()
+    for u in utterances:
+        seconds[u.speaker.value] += u.end - u.start
+    return Summary(
+        verdict=tuple(kind for kind in KINDS if kind in settled),
+        awaiting_review=sum(u.needs_review for u in suspected),
+        collector=Counts(**Counter(u.label.value for u in collector)),
+        worst=tuple(u.index for u in worst),
+        speech_seconds=SpeechSeconds(**{speaker: round(total, 2) for speaker, total in seconds.items()}),
+    )
+
+
+def _utterance(index: int, finding: Finding) -> UtterancePart:
+    said, judged = finding.utterance, finding.judgement
+    return UtterancePart(
+        index=index,
+        channel=said.channel,
+        speaker=said.speaker,
+        start=round(said.start, 2),
+        end=round(said.end, 2),
+        text=said.text,
+        raw_text=said.raw_text,
+        label=judged.label,
+        labels=judged.labels,
+        scores=Scores(**{kind.value: round(judged.scores[kind], 4) for kind in KINDS}),
+        forms=judged.forms,
+        asr_confidence=round(said.confidence, 4),
+        needs_review=bool(finding.review_reasons),
+        review_reasons=finding.review_reasons,
+    )

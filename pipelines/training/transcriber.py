@@ -1,0 +1,309 @@
+"""Shards of speech -> a Whisper-architecture Mandarin recogniser, trained from scratch.
+
+The encoder learns first with a CTC loss over pinyin initials and finals, which finds the alignment that attention
+alone does not; the decoder over characters joins, and at last whole padded 30 s windows as faster-whisper feeds them.
+"""
+
+import argparse
+import json
+import math
+import random
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from transformers import WhisperConfig, WhisperForConditionalGeneration
+
+from pipelines.training.shards import HANZI, pinyin_units, read_texts
+
+WINDOW_FRAMES = 3_000
+SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>", "<|nospeech|>")
+EOT, START, ZH, TRANSCRIBE, NO_TIMESTAMPS, NO_SPEECH = range(len(SPECIAL))
+PROMPT = (START, ZH, TRANSCRIBE, NO_TIMESTAMPS)
+
+
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One synthetic utterance: (frames, 80) log-mel, its text."""
+
+    mel: NDArray[np.float16]
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    mel: Tensor  # (batch, 80, frames), scaled as Whisper does
+    positions: Tensor  # (batch,) encoder positions that hold sound
+    units: list[Tensor]
+    tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
+
+
+class Vocabulary:
+    """Characters and pinyin units to ids; training uses a compact table, export spreads it to Whisper's layout."""
+
+    def __init__(self, characters: list[str], units: list[str]) -> None:
+        self.characters, self.units = characters, units
+        self._character_id = {c: i + len(SPECIAL) for i, c in enumerate(characters)}
+        self._unit_id = {u: i + 1 for i, u in enumerate(units)}
+
+    @classmethod
+    def of(cls, texts: list[str], least: int = 2, most: int = 5_000) -> "Vocabulary":
+        counts = Counter("".join(texts))
+        characters = [c for c, n in counts.most_common(most) if n >= least]
+        units = sorted({u for c in characters if HANZI.match(c) for u in pinyin_units(c)})
+        return cls(characters, units)
+
+    @classmethod
+    def load(cls, path: Path) -> "Vocabulary":
+        return cls(**json.loads(path.read_text("utf8")))
+
+    def save(self, path: Path) -> None:
+        path.write_text(json.dumps({"characters": self.characters, "units": self.units}, ensure_ascii=False), "utf8")
+
+    def __len__(self) -> int:
+        return len(SPECIAL) + len(self.characters)
+
+    def tokens(self, text: str) -> list[int]:
+        return [self._character_id[c] for c in text if c in self._character_id]
+
+    def unit_ids(self, text: str) -> list[int]:
+        return [self._unit_id[u] for u in pinyin_units(text) if u in self._unit_id]
+
+    def text(self, tokens: list[int]) -> str:
+        return "".join(self.characters[t - len(SPECIAL)] for t in tokens if t >= len(SPECIAL))
+
+
+class Recogniser(nn.Module):
+    """transformers' Whisper and a CTC head over pinyin units on its encoder."""
+
+    def __init__(self, config: WhisperConfig, units: int) -> None:
+        super().__init__()
+        self.whisper = WhisperForConditionalGeneration(config)
+        self.ctc = nn.Linear(config.d_model, units + 1)
+        with torch.no_grad():
+            positions = self.whisper.model.decoder.embed_positions.weight
+            positions.copy_(_sinusoids(*positions.shape) * 0.1)
+
+    def encode(self, mel: Tensor) -> Tensor:
+        """(batch, 80, frames) -> (batch, frames / 2, d); transformers' own forward refuses less than 30 s."""
+        encoder = self.whisper.model.encoder
+        hidden = nn.functional.gelu(encoder.conv1(mel))
+        hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
+        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
+        for layer in encoder.layers:
+            hidden = layer(hidden, None)
+        encoded: Tensor = encoder.layer_norm(hidden)
+        return encoded
+
+    def losses(self, batch: Batch, with_decoder: bool) -> tuple[Tensor, Tensor]:
+        hidden = self.encode(batch.mel)
+        log_probs = self.ctc(hidden).log_softmax(-1).transpose(0, 1)
+        lengths = torch.tensor([len(u) for u in batch.units])
+        ctc = nn.functional.ctc_loss(
+            log_probs, torch.cat(batch.units), batch.positions, lengths, reduction="sum", zero_infinity=True
+        ) / lengths.sum()
+        if not with_decoder:
+            return ctc, torch.zeros(())
+        inputs = batch.tokens[:, :-1].clamp(min=0)
+        targets = batch.tokens[:, 1:].clone()
+        targets[:, : len(PROMPT) - 1] = -100
+        decoded = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden, use_cache=False)
+        logits = self.whisper.proj_out(decoded.last_hidden_state)
+        decoding = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), label_smoothing=0.05)
+        return ctc, decoding
+
+
+def configuration(vocabulary: int) -> WhisperConfig:
+    return WhisperConfig(
+        vocab_size=vocabulary, d_model=256, encoder_layers=4, decoder_layers=3, encoder_attention_heads=4,
+        decoder_attention_heads=4, encoder_ffn_dim=1024, decoder_ffn_dim=1024, num_mel_bins=80, dropout=0.0,
+        pad_token_id=EOT, bos_token_id=START, eos_token_id=EOT, decoder_start_token_id=START,
+    )  # fmt: skip
+
+
+def _sinusoids(length: int, channels: int) -> Tensor:
+    scales = torch.exp(-math.log(10_000) / (channels // 2 - 1) * torch.arange(channels // 2))
+    angles = torch.arange(length)[:, None] * scales[None]
+    return torch.cat([angles.sin(), angles.cos()], dim=1)
+
+
+def clips(folder: Path, chooser: random.Random) -> Iterator[list[Clip]]:
+    """Shard after shard in random order, for ever; shards that appear meanwhile join in."""
+    while True:
+        shards = sorted(folder.glob("[0-9]*.npz"))
+        chooser.shuffle(shards)
+        for shard in shards[:40]:
+            data = np.load(shard)
+            ends = np.cumsum(data["lengths"])
+            mel = data["mel"]
+            yield [
+                Clip(mel[end - length : end], str(text))
+                for end, length, text in zip(ends, data["lengths"], data["texts"], strict=True)
+            ]
+
+
+def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int) -> Iterator[Batch]:
+    """Single utterances of like length, about `frames` frames together."""
+    for shard in clips(folder, chooser):
+        shard.sort(key=lambda clip: len(clip.mel))
+        batches, group = [], []
+        for clip in shard:
+            if len(clip.mel) > 1_200:
+                continue
+            if group and (len(group) + 1) * len(clip.mel) > frames:
+                batches.append(group)
+                group = []
+            group.append(clip)
+        chooser.shuffle(batches)
+        for group in batches:
+            longest = max(len(c.mel) for c in group) + chooser.randint(0, 60)
+            yield collate([[c] for c in group], vocabulary, longest + longest % 2, chooser)
+
+
+def window_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, size: int) -> Iterator[Batch]:
+    """Several utterances joined to anything up to 30 s, padded to 30 s with zeros as faster-whisper does."""
+    windows: list[list[Clip]] = []
+    for shard in clips(folder, chooser):
+        chooser.shuffle(shard)
+        window: list[Clip] = []
+        limit = chooser.uniform(200, 2_950)
+        used = 0
+        for clip in shard:
+            if window and used + len(clip.mel) + 80 * len(window) > limit:
+                windows.append(window)
+                window, used, limit = [], 0, chooser.choice([chooser.uniform(200, 2_950), 2_950])
+            window.append(clip)
+            used += len(clip.mel)
+        while len(windows) >= size:
+            yield collate([windows.pop() for _ in range(size)], vocabulary, WINDOW_FRAMES, chooser)
+
+
+def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, chooser: random.Random) -> Batch:
+    mel = torch.zeros(len(groups), 80, frames)
+    positions, units, tokens = [], [], []
+    for row, group in enumerate(groups):
+        parts: list[Tensor] = []
+        for clip in group:
+            if parts:
+                pause = torch.full((chooser.randint(0, 70), 80), float(parts[-1][:5].mean()))
+                parts.append(pause + 0.3 * torch.randn_like(pause))
+            parts.append(torch.from_numpy(clip.mel).float())
+        sound = torch.cat(parts)[:frames]
+        sound = (torch.maximum(sound, sound.max() - 8) + 4) / 4
+        _mask(sound, chooser)
+        mel[row, :, : len(sound)] = sound.T
+        text = "".join(clip.text for clip in group)
+        positions.append((len(sound) + 1) // 2)
+        units.append(torch.tensor(vocabulary.unit_ids(text)))
+        tokens.append([*PROMPT, *vocabulary.tokens(text)[:440], EOT])
+    longest = max(map(len, tokens))
+    padded = torch.tensor([t + [-100] * (longest - len(t)) for t in tokens])
+    return Batch(mel, torch.tensor(positions), units, padded)
+
+
+def _mask(sound: Tensor, chooser: random.Random) -> None:
+    """SpecAugment (arXiv 1904.08779), in place."""
+    fill = float(sound.mean())
+    for _ in range(2):
+        low = chooser.randint(0, 70)
+        sound[:, low : low + chooser.randint(0, 10)] = fill
+    for _ in range(max(1, len(sound) // 400)):
+        begin = chooser.randint(0, len(sound))
+        sound[begin : begin + chooser.randint(0, 16)] = fill
+
+
+def train(options: argparse.Namespace) -> None:
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    chooser = random.Random(options.seed)
+    vocabulary = Vocabulary.load(options.vocabulary)
+    model = Recogniser(configuration(len(vocabulary)), len(vocabulary.units))
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    step = 0
+    if options.init:
+        saved = torch.load(options.init, weights_only=True)
+        model.load_state_dict(saved["model"])
+        if options.resume:
+            optimiser.load_state_dict(saved["optimiser"])
+    if options.stage == "windows":
+        batches = window_batches(options.shards, vocabulary, chooser, options.batch)
+    else:
+        batches = short_batches(options.shards, vocabulary, chooser, options.batch)
+    began = time.monotonic()
+    sums = Counter[str]()
+    for batch in batches:
+        spent = (time.monotonic() - began) / 60 / options.minutes
+        if spent >= 1:
+            break
+        decay = 1.0 if not options.decay else max(0.02, 0.5 * (1 + math.cos(math.pi * spent)))
+        for group in optimiser.param_groups:
+            group["lr"] = options.rate * min(1, (step + 1) / options.warmup) * decay
+        ctc, decoding = model.losses(batch, options.stage != "ctc")
+        loss = ctc if options.stage == "ctc" else 0.3 * ctc + decoding
+        optimiser.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimiser.step()
+        step += 1
+        sums.update(ctc=float(ctc), decoding=float(decoding), seconds=int(batch.positions.sum()) / 50, n=1)
+        if step % 50 == 0:
+            print(
+                f"{options.stage} step {step} minute {spent * options.minutes:.1f} ctc {sums['ctc'] / sums['n']:.3f} "
+                f"decoding {sums['decoding'] / sums['n']:.3f} "
+                f"speed {sums['seconds'] / (time.monotonic() - began) if step == 50 else sums['seconds'] / since():.0f}x",
+                flush=True,
+            )
+            sums.clear()
+            since.restart()
+        if step % 500 == 0:
+            save(model, optimiser, options.out)
+    save(model, optimiser, options.out)
+
+
+class _Since:
+    def __init__(self) -> None:
+        self.restart()
+
+    def restart(self) -> None:
+        self._began = time.monotonic()
+
+    def __call__(self) -> float:
+        return time.monotonic() - self._began
+
+
+since = _Since()
+
+
+def save(model: Recogniser, optimiser: torch.optim.Optimizer, path: Path) -> None:
+    unfinished = path.with_suffix(".part")
+    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()}, unfinished)
+    unfinished.rename(path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vocabulary", type=Path, required=True)
+    parser.add_argument("--texts", type=Path, nargs="*", help="make the vocabulary from these and stop")
+    parser.add_argument("--shards", type=Path)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--init", type=Path)
+    parser.add_argument("--resume", action="store_true", help="go on with the optimiser's state too")
+    parser.add_argument("--stage", choices=["ctc", "joint", "windows"], default="ctc")
+    parser.add_argument("--minutes", type=float, default=10)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--warmup", type=int, default=300)
+    parser.add_argument("--decay", action="store_true")
+    parser.add_argument("--batch", type=int, default=6_000, help="frames a batch; windows a batch in stage windows")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--seed", type=int, default=0)
+    chosen = parser.parse_args()
+    if chosen.texts:
+        Vocabulary.of(read_texts(chosen.texts)).save(chosen.vocabulary)
+    else:
+        train(chosen)
