@@ -69,9 +69,9 @@ class Synthesizer:
         loud = np.flatnonzero(np.abs(samples) > 0.005)
         if loud.size == 0:
             return np.zeros(0, np.float32)
-        resampled: NDArray[np.float32] = soxr.resample(
-            samples[loud[0] : loud[-1] + 1], self._rate, SAMPLE_RATE
-        ).astype(np.float32)
+        resampled: NDArray[np.float32] = soxr.resample(samples[loud[0] : loud[-1] + 1], self._rate, SAMPLE_RATE).astype(
+            np.float32
+        )
         return resampled
 
 

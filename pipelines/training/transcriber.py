@@ -20,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
-from pipelines.training.shards import HANZI, pinyin_units, read_texts
+from pipelines.training.nonspeech import SOUNDS, sound
+from pipelines.training.shards import HANZI, log_mel, pinyin_units, read_texts
 
 WINDOW_FRAMES = 3_000
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>", "<|nospeech|>")
@@ -42,6 +43,7 @@ class Batch:
     positions: Tensor  # (batch,) encoder positions that hold sound
     units: list[Tensor]
     tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
+    silent: Tensor  # (batch,) nobody speaks
 
 
 class Vocabulary:
@@ -105,14 +107,18 @@ class Recogniser(nn.Module):
         hidden = self.encode(batch.mel)
         log_probs = self.ctc(hidden).log_softmax(-1).transpose(0, 1)
         lengths = torch.tensor([len(u) for u in batch.units])
-        ctc = nn.functional.ctc_loss(
-            log_probs, torch.cat(batch.units), batch.positions, lengths, reduction="sum", zero_infinity=True
-        ) / lengths.sum()
+        ctc = (
+            nn.functional.ctc_loss(
+                log_probs, torch.cat(batch.units), batch.positions, lengths, reduction="sum", zero_infinity=True
+            )
+            / lengths.sum()
+        )
         if not with_decoder:
             return ctc, torch.zeros(())
         inputs = batch.tokens[:, :-1].clamp(min=0)
         targets = batch.tokens[:, 1:].clone()
-        targets[:, : len(PROMPT) - 1] = -100
+        targets[:, 0] = torch.where(batch.silent, NO_SPEECH, ZH)
+        targets[:, 1 : len(PROMPT) - 1] = -100
         decoded = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden, use_cache=False)
         logits = self.whisper.proj_out(decoded.last_hidden_state)
         decoding = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), label_smoothing=0.05)
@@ -169,6 +175,7 @@ def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, 
 def window_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, size: int) -> Iterator[Batch]:
     """Several utterances joined to anything up to 30 s, padded to 30 s with zeros as faster-whisper does."""
     windows: list[list[Clip]] = []
+    silences = nonspeech(chooser)
     for shard in clips(folder, chooser):
         chooser.shuffle(shard)
         window: list[Clip] = []
@@ -180,8 +187,20 @@ def window_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random,
                 window, used, limit = [], 0, chooser.choice([chooser.uniform(200, 2_950), 2_950])
             window.append(clip)
             used += len(clip.mel)
+            if chooser.random() < 0.02:
+                windows.append([chooser.choice(silences)])
+        chooser.shuffle(windows)
         while len(windows) >= size:
             yield collate([windows.pop() for _ in range(size)], vocabulary, WINDOW_FRAMES, chooser)
+
+
+def nonspeech(chooser: random.Random, count: int = 200) -> list[Clip]:
+    """Line sounds without a word, so that the recogniser learns to say nothing."""
+    draw = np.random.default_rng(chooser.randint(0, 1 << 30))
+    return [
+        Clip(log_mel(sound(name, chooser.uniform(1, 20), chooser.uniform(-50, -3), draw)), "")
+        for name in chooser.choices(list(SOUNDS), k=count)
+    ]
 
 
 def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, chooser: random.Random) -> Batch:
@@ -194,28 +213,28 @@ def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, choos
                 pause = torch.full((chooser.randint(0, 70), 80), float(parts[-1][:5].mean()))
                 parts.append(pause + 0.3 * torch.randn_like(pause))
             parts.append(torch.from_numpy(clip.mel).float())
-        sound = torch.cat(parts)[:frames]
-        sound = (torch.maximum(sound, sound.max() - 8) + 4) / 4
-        _mask(sound, chooser)
-        mel[row, :, : len(sound)] = sound.T
+        heard = torch.cat(parts)[:frames]
+        heard = (torch.maximum(heard, heard.max() - 8) + 4) / 4
+        _mask(heard, chooser)
+        mel[row, :, : len(heard)] = heard.T
         text = "".join(clip.text for clip in group)
-        positions.append((len(sound) + 1) // 2)
-        units.append(torch.tensor(vocabulary.unit_ids(text)))
+        positions.append((len(heard) + 1) // 2)
+        units.append(torch.tensor(vocabulary.unit_ids(text), dtype=torch.long))
         tokens.append([*PROMPT, *vocabulary.tokens(text)[:440], EOT])
     longest = max(map(len, tokens))
     padded = torch.tensor([t + [-100] * (longest - len(t)) for t in tokens])
-    return Batch(mel, torch.tensor(positions), units, padded)
+    return Batch(mel, torch.tensor(positions), units, padded, torch.tensor([not u.numel() for u in units]))
 
 
-def _mask(sound: Tensor, chooser: random.Random) -> None:
+def _mask(heard: Tensor, chooser: random.Random) -> None:
     """SpecAugment (arXiv 1904.08779), in place."""
-    fill = float(sound.mean())
+    fill = float(heard.mean())
     for _ in range(2):
         low = chooser.randint(0, 70)
-        sound[:, low : low + chooser.randint(0, 10)] = fill
-    for _ in range(max(1, len(sound) // 400)):
-        begin = chooser.randint(0, len(sound))
-        sound[begin : begin + chooser.randint(0, 16)] = fill
+        heard[:, low : low + chooser.randint(0, 10)] = fill
+    for _ in range(max(1, len(heard) // 400)):
+        begin = chooser.randint(0, len(heard))
+        heard[begin : begin + chooser.randint(0, 16)] = fill
 
 
 def train(options: argparse.Namespace) -> None:
@@ -235,7 +254,7 @@ def train(options: argparse.Namespace) -> None:
         batches = window_batches(options.shards, vocabulary, chooser, options.batch)
     else:
         batches = short_batches(options.shards, vocabulary, chooser, options.batch)
-    began = time.monotonic()
+    began = reported = time.monotonic()
     sums = Counter[str]()
     for batch in batches:
         spent = (time.monotonic() - began) / 60 / options.minutes
@@ -251,33 +270,19 @@ def train(options: argparse.Namespace) -> None:
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
-        sums.update(ctc=float(ctc), decoding=float(decoding), seconds=int(batch.positions.sum()) / 50, n=1)
+        sums.update(ctc=ctc.item(), decoding=decoding.item(), seconds=int(batch.positions.sum()) / 50, n=1)
         if step % 50 == 0:
             print(
                 f"{options.stage} step {step} minute {spent * options.minutes:.1f} ctc {sums['ctc'] / sums['n']:.3f} "
                 f"decoding {sums['decoding'] / sums['n']:.3f} "
-                f"speed {sums['seconds'] / (time.monotonic() - began) if step == 50 else sums['seconds'] / since():.0f}x",
+                f"speed {sums['seconds'] / (time.monotonic() - reported):.0f}x",
                 flush=True,
             )
             sums.clear()
-            since.restart()
+            reported = time.monotonic()
         if step % 500 == 0:
             save(model, optimiser, options.out)
     save(model, optimiser, options.out)
-
-
-class _Since:
-    def __init__(self) -> None:
-        self.restart()
-
-    def restart(self) -> None:
-        self._began = time.monotonic()
-
-    def __call__(self) -> float:
-        return time.monotonic() - self._began
-
-
-since = _Since()
 
 
 def save(model: Recogniser, optimiser: torch.optim.Optimizer, path: Path) -> None:

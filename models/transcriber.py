@@ -1,0 +1,172 @@
+"""Channel -> segments of speech with word times, through faster-whisper."""
+
+import os
+from bisect import bisect_right
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+from faster_whisper import BatchedInferencePipeline, WhisperModel
+from faster_whisper.transcribe import Segment as Decoded
+from faster_whisper.transcribe import Word as DecodedWord
+from faster_whisper.vad import VadOptions, get_speech_timestamps
+from numpy.typing import NDArray
+
+from models.call import SAMPLE_RATE, Channel, Segment, Word
+from models.errors import ModelNotFound
+from models.weights import find_weights
+
+_SETTING = "CALLAUDIT_ASR_MODEL"
+_NEEDED = ("model.bin", "config.json")
+
+
+@dataclass(frozen=True, slots=True)
+class Decoding:
+    """How speech is found and decoded; what is not named here stays as faster-whisper has it."""
+
+    language: str = "zh"
+    beam_size: int = 5
+    batched: bool = True
+    batch_size: int = 8  # windows decoded together
+    window_s: float = 30.0  # Whisper's own; pauses between turns are taken out to fill it
+    block_s: float = 300.0  # read and searched for speech at once: bounds memory for calls of any length
+    least_silence_ms: int = 250
+    pad_ms: int = 200
+    no_speech_above: float = 0.6  # with a mean log-probability below, the window is silence (Whisper's own rule)
+    log_probability_below: float = -1.0
+
+
+@dataclass(slots=True)
+class _Turn:
+    """Speech between two silences of one block."""
+
+    start: int  # samples from the start of the channel
+    sound: NDArray[np.float32]
+    words: list[Word] = field(default_factory=list)
+    mean_log_probability: float = 0.0
+    no_speech_probability: float = 0.0
+
+
+class Transcriber:
+    """A loaded Whisper; safe to share between threads."""
+
+    def __init__(
+        self,
+        model: str = "bundled/transcriber",
+        device: str = "auto",
+        compute_type: str = "default",
+        threads: int = 0,
+        decoding: Decoding | None = None,
+    ) -> None:
+        """`model`: bundled, a CTranslate2 folder, or a name of the hub. Raises ModelNotFound."""
+        self.weights = find_weights(_SETTING, model, _NEEDED)
+        self._decoding = decoding or Decoding()
+        try:
+            self._whisper = WhisperModel(
+                str(self.weights.folder),
+                device=device,
+                compute_type=compute_type,
+                cpu_threads=threads or len(os.sched_getaffinity(0)),
+            )
+        except (RuntimeError, ValueError) as error:
+            raise ModelNotFound(_SETTING, model, f"it cannot be loaded ({error})") from error
+
+    def __call__(self, channel: Channel, progress: Callable[[float], None] | None = None) -> Iterator[Segment]:
+        """Segments in order of time, one a turn; `progress` hears the seconds done."""
+        for turns, done in _blocks(channel, self._decoding):
+            if turns:
+                self._decode(turns)
+            yield from (_segment(turn) for turn in turns if turn.words)
+            if progress:
+                progress(done)
+
+    def _decode(self, turns: list[_Turn]) -> None:
+        """Fill in the turns' words. Turns are joined to windows without the pauses, so times are mapped back."""
+        starts, clips = _pack(turns, self._decoding.window_s)
+        joined = np.concatenate([turn.sound for turn in turns])
+        for segment in self._segments(joined, clips):
+            silent = segment.no_speech_prob > self._decoding.no_speech_above
+            if silent and segment.avg_logprob < self._decoding.log_probability_below:
+                continue
+            for word in segment.words or ():
+                middle = (word.start + word.end) / 2 * SAMPLE_RATE
+                place = max(0, bisect_right(starts, middle) - 1)
+                turn = turns[place]
+                turn.words.append(_word(word, (turn.start - starts[place]) / SAMPLE_RATE, turn))
+                turn.mean_log_probability = segment.avg_logprob
+                turn.no_speech_probability = segment.no_speech_prob
+
+    def _segments(self, joined: NDArray[np.float32], clips: list[tuple[int, int]]) -> Iterator[Decoded]:
+        chosen = {
+            "language": self._decoding.language,
+            "beam_size": self._decoding.beam_size,
+            "temperature": 0.0,
+            "condition_on_previous_text": False,
+            "without_timestamps": True,
+            "word_timestamps": True,
+            "vad_filter": False,
+        }
+        if self._decoding.batched:
+            segments, _ = BatchedInferencePipeline(self._whisper).transcribe(
+                joined,
+                clip_timestamps=[{"start": a / SAMPLE_RATE, "end": b / SAMPLE_RATE} for a, b in clips],
+                batch_size=self._decoding.batch_size,
+                **chosen,
+            )
+            yield from segments
+            return
+        for begin, end in clips:
+            segments, _ = self._whisper.transcribe(joined[begin:end], no_speech_threshold=None, **chosen)
+            for segment in segments:
+                for word in segment.words or ():
+                    word.start += begin / SAMPLE_RATE
+                    word.end += begin / SAMPLE_RATE
+                yield segment
+
+
+def _blocks(channel: Channel, decoding: Decoding) -> Iterator[tuple[list[_Turn], float]]:
+    """Turns of one stretch of the channel after another, and the seconds done; no turn is cut between stretches."""
+    position, length = 0, len(channel.samples)
+    options = VadOptions(
+        max_speech_duration_s=decoding.window_s,
+        min_silence_duration_ms=decoding.least_silence_ms,
+        speech_pad_ms=decoding.pad_ms,
+    )
+    while position < length:
+        sound = channel.samples.read(position, min(length, position + int(decoding.block_s * SAMPLE_RATE)))
+        found = get_speech_timestamps(sound, options)
+        done = position + sound.size
+        goes_on = done < length and found and found[-1]["end"] > sound.size - SAMPLE_RATE
+        if goes_on and found[-1]["start"] > 0:
+            done = position + found.pop()["start"]
+        yield [_Turn(position + f["start"], sound[f["start"] : f["end"]]) for f in found], done / SAMPLE_RATE
+        position = done
+
+
+def _pack(turns: list[_Turn], window_s: float) -> tuple[list[int], list[tuple[int, int]]]:
+    """Where each turn starts once joined, and the windows over them; in samples."""
+    starts, clips = [], [(0, 0)]
+    for turn in turns:
+        begin, end = clips[-1]
+        starts.append(end)
+        if end > begin and end + turn.sound.size - begin > window_s * SAMPLE_RATE:
+            clips.append((end, end + turn.sound.size))
+        else:
+            clips[-1] = (begin, end + turn.sound.size)
+    return starts, clips
+
+
+def _word(word: DecodedWord, shift: float, turn: _Turn) -> Word:
+    first, last = turn.start / SAMPLE_RATE, (turn.start + turn.sound.size) / SAMPLE_RATE
+    start = min(max(word.start + shift, first), last)
+    return Word(start, max(start, min(word.end + shift, last)), word.word.strip(), min(1.0, float(word.probability)))
+
+
+def _segment(turn: _Turn) -> Segment:
+    return Segment(
+        turn.words[0].start,
+        turn.words[-1].end,
+        tuple(turn.words),
+        turn.mean_log_probability,
+        turn.no_speech_probability,
+    )

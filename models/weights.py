@@ -1,0 +1,65 @@
+"""Name or folder -> a local model folder that is whole, with its card and hash; never a silent fallback."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from models.errors import ModelNotFound
+
+BUNDLED = Path(__file__).parent / "bundled"
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    folder: Path
+    name: str
+    version: str
+    sha256: str
+
+
+def find_weights(setting: str, name: str, needed: tuple[str, ...]) -> Weights:
+    """`name` is "bundled/…" for a model that ships, a local folder, or a repository of the Hugging Face hub.
+
+    Raises ModelNotFound, naming `setting`, if it cannot be had or lacks one of the `needed` files.
+    """
+    if name.startswith("bundled/"):
+        folder = BUNDLED / name.removeprefix("bundled/")
+    elif Path(name).is_dir():
+        folder = Path(name)
+    elif name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise ModelNotFound(setting, name, "there is no such folder")
+    else:
+        folder = _download(setting, name)
+    missing = [file for file in needed if not (folder / file).is_file()]
+    if missing:
+        raise ModelNotFound(setting, name, f"the folder lacks {', '.join(missing)}")
+    return Weights(folder, name, _version(folder), _sha256(folder))
+
+
+def _download(setting: str, name: str) -> Path:
+    from faster_whisper.utils import _MODELS  # noqa: PLC0415 - only a name needs the hub
+    from huggingface_hub import snapshot_download  # noqa: PLC0415
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError  # noqa: PLC0415
+
+    try:
+        return Path(snapshot_download(_MODELS.get(name, name)))
+    except (LocalEntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise ModelNotFound(
+            setting, name, f"no such folder, and the hub did not give it ({type(error).__name__})"
+        ) from error
+
+
+def _version(folder: Path) -> str:
+    card = folder / "card.json"
+    return str(json.loads(card.read_text("utf8"))["version"]) if card.is_file() else "unversioned"
+
+
+def _sha256(folder: Path) -> str:
+    """Over names and contents of the files, in order, so that a changed tokenizer changes it too."""
+    digest = hashlib.sha256()
+    for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
+        digest.update(file.name.encode() + b"\0")
+        with file.open("rb") as content:
+            digest.update(hashlib.file_digest(content, "sha256").digest())
+    return digest.hexdigest()

@@ -1,0 +1,119 @@
+"""Trained recogniser -> CTranslate2 int8 folder that faster-whisper loads like any other Whisper."""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+import torch
+from ctranslate2.converters import TransformersConverter
+from ctranslate2.specs import WhisperSpec
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
+from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperForConditionalGeneration
+
+from pipelines.training.transcriber import SPECIAL, Recogniser, Vocabulary, configuration
+
+# Whisper's multilingual layout: below 51,865 entries CTranslate2 takes a model for English-only.
+TEXT_ENTRIES = 50_257
+_LANGUAGES = 99
+_AFTER_LANGUAGES = (
+    "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
+)  # fmt: skip
+_TIMESTAMPS = 1_501
+_NEVER = -1e4  # logit of an entry that was not trained
+
+
+def layout(characters: list[str]) -> list[str]:
+    """All 51,865 entries in order: characters, unused, special, timestamps."""
+    unused = [f"<|unused{i}|>" for i in range(TEXT_ENTRIES - len(characters) - 1)]
+    languages = ["<|en|>", "<|zh|>", *(f"<|language{i}|>" for i in range(_LANGUAGES - 2))]
+    return [
+        *characters,
+        "<unk>",
+        *unused,
+        "<|endoftext|>",
+        "<|startoftranscript|>",
+        *languages,
+        *_AFTER_LANGUAGES,
+        *(f"<|{i * 0.02:.2f}|>" for i in range(_TIMESTAMPS)),
+    ]
+
+
+class _Converter(TransformersConverter):
+    """Gives the entries that were not trained a bias under which none is ever chosen."""
+
+    def __init__(self, folder: str, bias: torch.Tensor) -> None:
+        super().__init__(folder)
+        self._bias = bias
+
+    def _load(self) -> WhisperSpec:
+        spec = super()._load()
+        spec.decoder.projection.bias = self._bias.numpy()
+        return spec
+
+
+def export(model: Recogniser, vocabulary: Vocabulary, out: Path, heads: list[tuple[int, int]]) -> None:
+    """`heads`: (layer, head) of the decoder's cross-attention that follow the sound best, for word times."""
+    entries = layout(vocabulary.characters)
+    place = {entry: i for i, entry in enumerate(entries)}
+    trained = [place[entry] for entry in (*SPECIAL, *vocabulary.characters)]
+    config = configuration(len(entries))
+    config.update(
+        {
+            "bos_token_id": place["<|startoftranscript|>"],
+            "eos_token_id": place["<|endoftext|>"],
+            "pad_token_id": place["<|endoftext|>"],
+            "decoder_start_token_id": place["<|startoftranscript|>"],
+        }
+    )
+    spread = WhisperForConditionalGeneration(config)
+    state = model.whisper.state_dict()
+    compact = state["model.decoder.embed_tokens.weight"]
+    wide = torch.zeros(len(entries), compact.shape[1])
+    wide[trained] = compact
+    spread.load_state_dict(
+        {**state, "model.decoder.embed_tokens.weight": wide, "proj_out.weight": wide}, strict=True
+    )
+    spread.generation_config = GenerationConfig(
+        suppress_tokens=[], begin_suppress_tokens=[place["<|endoftext|>"]], alignment_heads=[list(h) for h in heads],
+        lang_to_id={"<|en|>": place["<|en|>"], "<|zh|>": place["<|zh|>"]},
+    )  # fmt: skip
+    bias = torch.full((len(entries),), _NEVER)
+    bias[trained] = 0.0
+    with tempfile.TemporaryDirectory() as folder:
+        spread.save_pretrained(folder)
+        tokenizer = _tokenizer(entries)
+        tokenizer.save_pretrained(folder)
+        _Converter(folder, bias).convert(str(out), quantization="int8", force=True)
+        (out / "tokenizer.json").write_text(_tokenizer_json(entries), "utf8")
+    (out / "preprocessor_config.json").write_text(json.dumps({"feature_size": 80, "sampling_rate": 16_000}) + "\n")
+
+
+def _tokenizer_json(entries: list[str]) -> str:
+    """Special entries are found whole; text falls into characters."""
+    tokenizer = Tokenizer(models.WordLevel({entry: i for i, entry in enumerate(entries)}, unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
+    tokenizer.decoder = decoders.Fuse()
+    special = [AddedToken(entry, special=True, normalized=False) for entry in entries[TEXT_ENTRIES : -_TIMESTAMPS]]
+    tokenizer.add_special_tokens(special)
+    return str(tokenizer.to_str())
+
+
+def _tokenizer(entries: list[str]) -> PreTrainedTokenizerFast:
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(_tokenizer_json(entries)), unk_token="<unk>", eos_token="<|endoftext|>"
+    )
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--vocabulary", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--heads", default="1.0,1.1,1.2,1.3,2.0,2.1,2.2,2.3", help="layer.head,…")
+    options = parser.parse_args()
+    words = Vocabulary.load(options.vocabulary)
+    recogniser = Recogniser(configuration(len(words)), len(words.units))
+    recogniser.load_state_dict(torch.load(options.weights, weights_only=True)["model"])
+    pairs = [(int(layer), int(head)) for layer, head in (pair.split(".") for pair in options.heads.split(","))]
+    export(recogniser, words, options.out, pairs)
