@@ -13,30 +13,19 @@ from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperForCo
 
 from pipelines.training.transcriber import SPECIAL, Recogniser, Vocabulary, configuration
 
-# Whisper's multilingual layout: below 51,865 entries CTranslate2 takes a model for English-only.
-TEXT_ENTRIES = 50_257
-_LANGUAGES = 99
-_AFTER_LANGUAGES = (
-    "<|translate|>", "<|transcribe|>", "<|startoflm|>", "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
+# CTranslate2 takes a model for multilingual when its vocabulary holds the empty string.
+_BEFORE_TEXT_ENDS = ("", "<unk>")
+_SPECIAL = (
+    "<|endoftext|>", "<|startoftranscript|>", "<|en|>", "<|zh|>", "<|translate|>", "<|transcribe|>", "<|startoflm|>",
+    "<|startofprev|>", "<|nospeech|>", "<|notimestamps|>",
 )  # fmt: skip
-_TIMESTAMPS = 1_501
+_TIMESTAMPS = tuple(f"<|{i * 0.02:.2f}|>" for i in range(1_501))
 _NEVER = -1e4  # logit of an entry that was not trained
 
 
 def layout(characters: list[str]) -> list[str]:
-    """All 51,865 entries in order: characters, unused, special, timestamps."""
-    unused = [f"<|unused{i}|>" for i in range(TEXT_ENTRIES - len(characters) - 1)]
-    languages = ["<|en|>", "<|zh|>", *(f"<|language{i}|>" for i in range(_LANGUAGES - 2))]
-    return [
-        *characters,
-        "<unk>",
-        *unused,
-        "<|endoftext|>",
-        "<|startoftranscript|>",
-        *languages,
-        *_AFTER_LANGUAGES,
-        *(f"<|{i * 0.02:.2f}|>" for i in range(_TIMESTAMPS)),
-    ]
+    """All entries in Whisper's order: text, special, timestamps; faster-whisper tells them apart by it."""
+    return [*characters, *_BEFORE_TEXT_ENDS, *_SPECIAL, *_TIMESTAMPS]
 
 
 class _Converter(TransformersConverter):
@@ -94,8 +83,7 @@ def _tokenizer_json(entries: list[str]) -> str:
     tokenizer = Tokenizer(models.WordLevel({entry: i for i, entry in enumerate(entries)}, unk_token="<unk>"))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), "isolated")
     tokenizer.decoder = decoders.Fuse()
-    special = [AddedToken(entry, special=True, normalized=False) for entry in entries[TEXT_ENTRIES : -_TIMESTAMPS]]
-    tokenizer.add_special_tokens(special)
+    tokenizer.add_special_tokens([AddedToken(entry, special=True, normalized=False) for entry in _SPECIAL])
     return str(tokenizer.to_str())
 
 
