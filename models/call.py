@@ -125,6 +125,7 @@ class Judgement:
     labels: tuple[Label, ...]
     scores: dict[Label, float]  # calibrated probability of each of KINDS
     forms: tuple[Form, ...] = ()
+    collector: float = 0.5  # probability that a collector says this
 
 
 @dataclass(frozen=True, slots=True)

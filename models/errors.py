@@ -57,6 +57,17 @@ class DecoderLimit(CallError):
         super().__init__(f"decoding was stopped ({detail}); the file is broken or hostile, convert it to WAV and retry")
 
 
+class UnreadableFile(CallError):
+    def __init__(self, name: str, why: str) -> None:
+        super().__init__(f"{name!r} cannot be read: {why}; check the path and its permissions")
+        self.name = name
+
+
+class NoSpace(CallError):
+    def __init__(self) -> None:
+        super().__init__("no space left for the decoded sound; free some, or set TMPDIR to a folder that has it")
+
+
 class ModelError(CallError):
     """A model cannot be used; names the setting and what to do."""
 

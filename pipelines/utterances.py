@@ -52,18 +52,19 @@ def split(segments: Iterable[Segment], channel: int, splitting: Splitting | None
 def assign_speakers(
     utterances: Sequence[Utterance],
     collector_odds: Sequence[float],
+    channels: int,
     collector_channel: int | None = None,
     roles: Roles | None = None,
 ) -> list[Utterance]:
-    """The channel is the speaker where there are two. `collector_odds`: probability that a collector said it.
+    """The channel is the speaker where there are two; a mono call carries both voices and stays unknown.
 
-    One channel alone, or two that sound alike, stay unknown.
+    `collector_odds`: probability, of every utterance, that a collector says it. Where the channels differ too
+    little in it and `collector_channel` is not given, the speakers stay unknown too.
     """
-    channels = {u.channel for u in utterances}
+    if channels != 2:
+        return list(utterances)
     if collector_channel is None:
         collector_channel = _collector_channel(utterances, collector_odds, roles or Roles())
-    elif len(channels | {collector_channel}) == 1:
-        collector_channel = None  # a mono call carries both voices on its one channel
     if collector_channel is None:
         return list(utterances)
     return [
@@ -73,17 +74,14 @@ def assign_speakers(
 
 
 def _collector_channel(utterances: Sequence[Utterance], odds: Sequence[float], roles: Roles) -> int | None:
-    evidence = dict.fromkeys(sorted({u.channel for u in utterances}), 0.0)
-    if len(evidence) != 2:
-        return None
+    evidence = [0.0, 0.0]
     for utterance, probability in zip(utterances, odds, strict=True):
         clipped = min(max(probability, 1e-6), 1 - 1e-6)
         log_odds = math.log(clipped / (1 - clipped))
         evidence[utterance.channel] += max(-roles.most_per_utterance, min(roles.most_per_utterance, log_odds))
-    (first, a), (second, b) = evidence.items()
-    if abs(a - b) <= roles.surely_above:
+    if abs(evidence[0] - evidence[1]) <= roles.surely_above:
         return None
-    return first if a > b else second
+    return int(evidence[1] > evidence[0])
 
 
 def _sentences(words: Sequence[Word], splitting: Splitting) -> Iterator[list[Word]]:

@@ -60,9 +60,7 @@ def export(model: Recogniser, vocabulary: Vocabulary, out: Path, heads: list[tup
     compact = state["model.decoder.embed_tokens.weight"]
     wide = torch.zeros(len(entries), compact.shape[1])
     wide[trained] = compact
-    spread.load_state_dict(
-        {**state, "model.decoder.embed_tokens.weight": wide, "proj_out.weight": wide}, strict=True
-    )
+    spread.load_state_dict({**state, "model.decoder.embed_tokens.weight": wide, "proj_out.weight": wide}, strict=True)
     spread.generation_config = GenerationConfig(
         suppress_tokens=[], begin_suppress_tokens=[place["<|endoftext|>"]], alignment_heads=[list(h) for h in heads],
         lang_to_id={"<|en|>": place["<|en|>"], "<|zh|>": place["<|zh|>"]},

@@ -65,12 +65,12 @@ def read_texts(paths: list[Path]) -> list[str]:
     return found
 
 
-def pinyin_units(text: str) -> list[str]:
-    """Toneless initial and final of every character: what the encoder's CTC loss spells."""
+def pinyin_units(text: str) -> list[list[str]]:
+    """Toneless initial and final of every Chinese character in turn: what the encoder's CTC loss spells."""
     characters = "".join(HANZI.findall(text))
     initials = lazy_pinyin(characters, style=Style.INITIALS, strict=False)
     finals = lazy_pinyin(characters, style=Style.FINALS, strict=False)
-    return [unit for pair in zip(initials, finals, strict=True) for unit in pair if unit]
+    return [[unit for unit in pair if unit] for pair in zip(initials, finals, strict=True)]
 
 
 def write_shards(texts: list[str], out: Path, seed: int, count: int, per_shard: int = 400) -> None:

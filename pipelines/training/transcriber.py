@@ -5,12 +5,13 @@ alone does not; the decoder over characters joins, and at last whole padded 30 s
 """
 
 import argparse
+import copy
 import json
 import math
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,6 +25,9 @@ from pipelines.training.nonspeech import SOUNDS, sound
 from pipelines.training.shards import HANZI, log_mel, pinyin_units, read_texts
 
 WINDOW_FRAMES = 3_000
+LONGEST_TEXT = 440
+WEIGHTS = {"ctc": 0.3, "decoding": 1.0, "following": 0.3}
+GUIDED = ((1, 0), (2, 0))  # (layer, head) of the decoder that are taught to follow the sound; they give word times
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>", "<|nospeech|>")
 EOT, START, ZH, TRANSCRIBE, NO_TIMESTAMPS, NO_SPEECH = range(len(SPECIAL))
 PROMPT = (START, ZH, TRANSCRIBE, NO_TIMESTAMPS)
@@ -44,6 +48,7 @@ class Batch:
     units: list[Tensor]
     tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
     silent: Tensor  # (batch,) nobody speaks
+    spans: list[list[tuple[int, int]]]  # of every text token, the units that sound it
 
 
 class Vocabulary:
@@ -58,7 +63,7 @@ class Vocabulary:
     def of(cls, texts: list[str], least: int = 2, most: int = 5_000) -> "Vocabulary":
         counts = Counter("".join(texts))
         characters = [c for c, n in counts.most_common(most) if n >= least]
-        units = sorted({u for c in characters if HANZI.match(c) for u in pinyin_units(c)})
+        units = sorted({u for c in characters if HANZI.match(c) for u in pinyin_units(c)[0]})
         return cls(characters, units)
 
     @classmethod
@@ -71,11 +76,18 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(SPECIAL) + len(self.characters)
 
-    def tokens(self, text: str) -> list[int]:
-        return [self._character_id[c] for c in text if c in self._character_id]
-
-    def unit_ids(self, text: str) -> list[int]:
-        return [self._unit_id[u] for u in pinyin_units(text) if u in self._unit_id]
+    def spell(self, text: str) -> tuple[list[int], list[int], list[tuple[int, int]]]:
+        """Tokens, units, and of every token the half-open range of units that sound it (empty for a mark)."""
+        sounds = iter(pinyin_units(text))
+        tokens, units, spans = [], [], []
+        for character in text:
+            begin = len(units)
+            if HANZI.match(character):
+                units += [self._unit_id[u] for u in next(sounds) if u in self._unit_id]
+            if character in self._character_id:
+                tokens.append(self._character_id[character])
+                spans.append((begin, len(units)))
+        return tokens, units, spans
 
     def text(self, tokens: list[int]) -> str:
         return "".join(self.characters[t - len(SPECIAL)] for t in tokens if t >= len(SPECIAL))
@@ -91,6 +103,19 @@ class Recogniser(nn.Module):
         with torch.no_grad():
             positions = self.whisper.model.decoder.embed_positions.weight
             positions.copy_(_sinusoids(*positions.shape) * 0.1)
+        # Only the eager attention gives its weights; a hook keeps those of the decoder's look at the sound.
+        eager = copy.copy(config)
+        eager._attn_implementation = "eager"
+        self._attention: dict[int, Tensor] = {}
+        for number, layer in enumerate(self.whisper.model.decoder.layers):
+            layer.encoder_attn.config = eager
+            layer.encoder_attn.register_forward_hook(self._keep(number))
+
+    def _keep(self, layer: int) -> Callable[[nn.Module, object, tuple[Tensor, Tensor]], None]:
+        def keep(_: nn.Module, __: object, output: tuple[Tensor, Tensor]) -> None:
+            self._attention[layer] = output[1]
+
+        return keep
 
     def encode(self, mel: Tensor) -> Tensor:
         """(batch, 80, frames) -> (batch, frames / 2, d); transformers' own forward refuses less than 30 s."""
@@ -103,18 +128,20 @@ class Recogniser(nn.Module):
         encoded: Tensor = encoder.layer_norm(hidden)
         return encoded
 
-    def losses(self, batch: Batch, with_decoder: bool) -> tuple[Tensor, Tensor]:
+    def losses(self, batch: Batch, with_decoder: bool) -> dict[str, Tensor]:
         hidden = self.encode(batch.mel)
-        log_probs = self.ctc(hidden).log_softmax(-1).transpose(0, 1)
+        log_probs = self.ctc(hidden).log_softmax(-1)
         lengths = torch.tensor([len(u) for u in batch.units])
-        ctc = (
-            nn.functional.ctc_loss(
-                log_probs, torch.cat(batch.units), batch.positions, lengths, reduction="sum", zero_infinity=True
-            )
-            / lengths.sum()
-        )
+        ctc = nn.functional.ctc_loss(
+            log_probs.transpose(0, 1),
+            torch.cat(batch.units),
+            batch.positions,
+            lengths,
+            reduction="sum",
+            zero_infinity=True,
+        ) / lengths.sum().clamp(min=1)
         if not with_decoder:
-            return ctc, torch.zeros(())
+            return {"ctc": ctc}
         inputs = batch.tokens[:, :-1].clamp(min=0)
         targets = batch.tokens[:, 1:].clone()
         targets[:, 0] = torch.where(batch.silent, NO_SPEECH, ZH)
@@ -122,7 +149,50 @@ class Recogniser(nn.Module):
         decoded = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden, use_cache=False)
         logits = self.whisper.proj_out(decoded.last_hidden_state)
         decoding = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), label_smoothing=0.05)
-        return ctc, decoding
+        near = sounding(log_probs.detach(), batch)
+        followed = [self._attention[layer][:, head, len(PROMPT) - 1 :] for layer, head in GUIDED]
+        following = sum(
+            -((attention[:, : near.shape[1]] * near).sum(-1) + 1e-4).log()[near.any(-1)].mean()
+            for attention in followed
+        )
+        return {"ctc": ctc, "decoding": decoding, "following": following / len(GUIDED)}
+
+
+def sounding(log_probs: Tensor, batch: Batch) -> Tensor:
+    """(batch, text tokens, frames) mask of the frames that sound each token, by forced alignment of the CTC units."""
+    near = torch.zeros(len(batch.spans), max(map(len, batch.spans)), log_probs.shape[1])
+    for row, spans in enumerate(batch.spans):
+        units, frames = batch.units[row], int(batch.positions[row])
+        if not 0 < len(units) <= frames // 2:
+            continue
+        peaks = _align(log_probs[row, :frames].numpy(), units.numpy())
+        for token, (begin, end) in enumerate(spans):
+            if end > begin:
+                near[row, token, max(0, peaks[begin] - 4) : peaks[end - 1] + 6] = 1
+    return near
+
+
+def _align(log_probs: NDArray[np.float32], units: NDArray[np.int64]) -> list[int]:
+    """First frame of every unit on the best path through blanks and units (Viterbi)."""
+    labels = np.zeros(2 * len(units) + 1, np.int64)
+    labels[1::2] = units
+    skips = np.zeros(len(labels), bool)
+    skips[3::2] = units[1:] != units[:-1]
+    emitted = log_probs[:, labels]
+    best = np.full(len(labels), -np.inf, np.float32)
+    best[:2] = emitted[0, :2]
+    steps = np.zeros(emitted.shape, np.int8)
+    for frame in range(1, len(emitted)):
+        came = np.stack([best, np.r_[-np.inf, best[:-1]], np.where(skips, np.r_[-np.inf, -np.inf, best[:-2]], -np.inf)])
+        steps[frame] = came.argmax(0)
+        best = came.max(0) + emitted[frame]
+    state = len(labels) - 1 if best[-1] >= best[-2] else len(labels) - 2
+    first = [0] * len(units)
+    for frame in range(len(emitted) - 1, -1, -1):
+        if state % 2:
+            first[state // 2] = frame
+        state -= steps[frame, state]
+    return first
 
 
 def configuration(vocabulary: int) -> WhisperConfig:
@@ -205,7 +275,7 @@ def nonspeech(chooser: random.Random, count: int = 200) -> list[Clip]:
 
 def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, chooser: random.Random) -> Batch:
     mel = torch.zeros(len(groups), 80, frames)
-    positions, units, tokens = [], [], []
+    positions, units, tokens, spans = [], [], [], []
     for row, group in enumerate(groups):
         parts: list[Tensor] = []
         for clip in group:
@@ -217,13 +287,14 @@ def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, choos
         heard = (torch.maximum(heard, heard.max() - 8) + 4) / 4
         _mask(heard, chooser)
         mel[row, :, : len(heard)] = heard.T
-        text = "".join(clip.text for clip in group)
+        spelled = vocabulary.spell("".join(clip.text for clip in group))
         positions.append((len(heard) + 1) // 2)
-        units.append(torch.tensor(vocabulary.unit_ids(text), dtype=torch.long))
-        tokens.append([*PROMPT, *vocabulary.tokens(text)[:440], EOT])
+        units.append(torch.tensor(spelled[1], dtype=torch.long))
+        tokens.append([*PROMPT, *spelled[0][:LONGEST_TEXT], EOT])
+        spans.append(spelled[2][:LONGEST_TEXT])
     longest = max(map(len, tokens))
     padded = torch.tensor([t + [-100] * (longest - len(t)) for t in tokens])
-    return Batch(mel, torch.tensor(positions), units, padded, torch.tensor([not u.numel() for u in units]))
+    return Batch(mel, torch.tensor(positions), units, padded, torch.tensor([not u.numel() for u in units]), spans)
 
 
 def _mask(heard: Tensor, chooser: random.Random) -> None:
@@ -263,19 +334,20 @@ def train(options: argparse.Namespace) -> None:
         decay = 1.0 if not options.decay else max(0.02, 0.5 * (1 + math.cos(math.pi * spent)))
         for group in optimiser.param_groups:
             group["lr"] = options.rate * min(1, (step + 1) / options.warmup) * decay
-        ctc, decoding = model.losses(batch, options.stage != "ctc")
-        loss = ctc if options.stage == "ctc" else 0.3 * ctc + decoding
+        losses = model.losses(batch, options.stage != "ctc")
+        loss = sum(WEIGHTS[name] * part for name, part in losses.items())
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimiser.step()
         step += 1
-        sums.update(ctc=ctc.item(), decoding=decoding.item(), seconds=int(batch.positions.sum()) / 50, n=1)
+        sums.update({name: part.item() for name, part in losses.items()})
+        sums.update(seconds=int(batch.positions.sum()) / 50, n=1)
         if step % 50 == 0:
+            means = " ".join(f"{name} {sums[name] / sums['n']:.3f}" for name in losses)
+            speed = sums["seconds"] / (time.monotonic() - reported)
             print(
-                f"{options.stage} step {step} minute {spent * options.minutes:.1f} ctc {sums['ctc'] / sums['n']:.3f} "
-                f"decoding {sums['decoding'] / sums['n']:.3f} "
-                f"speed {sums['seconds'] / (time.monotonic() - reported):.0f}x",
+                f"{options.stage} step {step} minute {spent * options.minutes:.1f} {means} speed {speed:.0f}x",
                 flush=True,
             )
             sums.clear()
