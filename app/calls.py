@@ -1,0 +1,265 @@
+"""Calls and their reports, kept in the tables; one function a question or a change."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+
+import sqlalchemy as sa
+
+from app.database import hold
+from app.errors import Problem
+from app.tables import call_labels, calls
+from models.call import Label, Speaker
+from pipelines.report import Report
+
+
+class Status(StrEnum):
+    QUEUED = "queued"
+    PROCESSING = "processing"
+    DONE = "done"
+    FAILED = "failed"
+
+
+_OPEN = (Status.QUEUED, Status.PROCESSING)
+
+
+@dataclass(frozen=True, slots=True)
+class NewCall:
+    id: str
+    recording_sha256: str
+    recording_bytes: int
+    media_type: str
+    details: str  # the caller's metadata, as JSON
+    collector_id: str | None
+    collector_channel: int | None
+    called_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    number: int  # counts up in the order of receipt
+    id: str
+    status: Status
+    progress: float
+    details: str
+    recording_sha256: str
+    recording_bytes: int
+    media_type: str
+    received_at: datetime
+    finished_at: datetime | None
+    labels: tuple[Label, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    report: str | None
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which calls to list; None wants all."""
+
+    status: Status | None = None
+    label: Label | None = None
+    collector_id: str | None = None
+    called_from: datetime | None = None
+    called_before: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One go at scoring a call. What an earlier attempt still writes is refused."""
+
+    call_id: str
+    count: int
+    recording_sha256: str
+    collector_channel: int | None
+
+
+def accept(
+    engine: sa.Engine,
+    call: NewCall,
+    place_recording: Callable[[], None],
+    enqueue: Callable[[sa.Connection, str], None],
+) -> None:
+    """The row, its recording and its job: all three or none."""
+    now = datetime.now(UTC)
+    with engine.begin() as connection:
+        # Removing the last call that has this recording must not cross with adding one.
+        hold(connection, call.recording_sha256)
+        connection.execute(
+            sa.insert(calls).values(
+                id=call.id,
+                status=Status.QUEUED,
+                progress=0.0,
+                attempts=0,
+                recording_sha256=call.recording_sha256,
+                recording_bytes=call.recording_bytes,
+                media_type=call.media_type,
+                details=call.details,
+                collector_id=call.collector_id,
+                collector_channel=call.collector_channel,
+                called_at=call.called_at,
+                received_at=now,
+            )
+        )
+        enqueue(connection, call.id)
+        place_recording()
+
+
+def find(engine: sa.Engine, call_id: str) -> Call | None:
+    with engine.connect() as connection:
+        return next(iter(_read(connection, sa.select(*_SHOWN).where(calls.c.id == call_id))), None)
+
+
+def outcome(engine: sa.Engine, call_id: str) -> Outcome:
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(calls.c.report, calls.c.problem).where(calls.c.id == call_id)).one_or_none()
+    return Outcome(row.report, row.problem) if row else Outcome(None, None)
+
+
+def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> list[Call]:
+    """Newest first; `before` is the number of the last call of the page before this."""
+    query = sa.select(*_SHOWN).order_by(calls.c.number.desc()).limit(size)
+    if before is not None:
+        query = query.where(calls.c.number < before)
+    if wanted.status is not None:
+        query = query.where(calls.c.status == wanted.status)
+    if wanted.label is not None:
+        labelled = sa.select(call_labels.c.call_id).where(call_labels.c.label == wanted.label)
+        query = query.where(calls.c.id.in_(labelled))
+    if wanted.collector_id is not None:
+        query = query.where(calls.c.collector_id == wanted.collector_id)
+    if wanted.called_from is not None:
+        query = query.where(calls.c.called_at >= wanted.called_from)
+    if wanted.called_before is not None:
+        query = query.where(calls.c.called_at < wanted.called_before)
+    with engine.connect() as connection:
+        return _read(connection, query)
+
+
+def remove(engine: sa.Engine, call_id: str, forget_recording: Callable[[str], None]) -> bool:
+    """Forgets the recording too, unless another call has the same; False if there is no such call."""
+    with engine.begin() as connection:
+        sha256 = connection.execute(sa.select(calls.c.recording_sha256).where(calls.c.id == call_id)).scalar()
+        if sha256 is None:
+            return False
+        hold(connection, sha256)
+        connection.execute(sa.delete(calls).where(calls.c.id == call_id))
+        if not _in_use(connection, sha256):
+            # Before the commit: if it fails now, the call is still there to be removed once more.
+            forget_recording(sha256)
+    return True
+
+
+def forget_unused(engine: sa.Engine, sha256: str, forget_recording: Callable[[str], None]) -> None:
+    """After an acceptance that failed: its recording may be in place without its row."""
+    with engine.begin() as connection:
+        hold(connection, sha256)
+        if not _in_use(connection, sha256):
+            forget_recording(sha256)
+
+
+def begin(engine: sa.Engine, call_id: str) -> Attempt | None:
+    """None if the call is finished or gone."""
+    with engine.begin() as connection:
+        row = connection.execute(
+            sa.update(calls)
+            .where(calls.c.id == call_id, calls.c.status.in_(_OPEN))
+            .values(status=Status.PROCESSING, attempts=calls.c.attempts + 1, progress=0.0)
+            .returning(calls.c.attempts, calls.c.recording_sha256, calls.c.collector_channel)
+        ).one_or_none()
+    return Attempt(call_id, row.attempts, row.recording_sha256, row.collector_channel) if row else None
+
+
+def advance(engine: sa.Engine, attempt: Attempt, progress: float) -> bool:
+    """False if the call is no longer this attempt's."""
+    return _change(engine, attempt, progress=progress)
+
+
+def give_back(engine: sa.Engine, attempt: Attempt) -> None:
+    """An attempt that was stopped on purpose does not count."""
+    _change(engine, attempt, status=Status.QUEUED, progress=0.0, attempts=attempt.count - 1)
+
+
+def finish(engine: sa.Engine, attempt: Attempt, report: Report) -> bool:
+    """False if the call is no longer this attempt's; then nothing is kept of the report."""
+    found = {
+        label
+        for utterance in report.utterances
+        if utterance.speaker is not Speaker.BORROWER
+        for label in utterance.labels
+    } or {Label.COMPLIANT}
+    return _change(
+        engine,
+        attempt,
+        found,
+        status=Status.DONE,
+        progress=1.0,
+        report=report.model_dump_json(),
+        finished_at=datetime.now(UTC),
+    )
+
+
+def fail(engine: sa.Engine, attempt: Attempt, problem: Problem) -> bool:
+    told = problem.model_dump_json(exclude_none=True)
+    return _change(engine, attempt, status=Status.FAILED, problem=told, finished_at=datetime.now(UTC))
+
+
+def still_open(engine: sa.Engine, call_ids: Iterable[str]) -> set[str]:
+    with engine.connect() as connection:
+        query = sa.select(calls.c.id).where(calls.c.id.in_(list(call_ids)), calls.c.status.in_(_OPEN))
+        return set(connection.execute(query).scalars())
+
+
+_SHOWN = tuple(
+    calls.c[name]
+    for name in (
+        "number",
+        "id",
+        "status",
+        "progress",
+        "details",
+        "recording_sha256",
+        "recording_bytes",
+        "media_type",
+        "received_at",
+        "finished_at",
+    )
+)
+
+
+def _read(connection: sa.Connection, query: sa.Select[*tuple[object, ...]]) -> list[Call]:
+    rows = connection.execute(query).mappings().all()
+    ids = [row["id"] for row in rows]
+    labels: dict[str, list[Label]] = {call_id: [] for call_id in ids}
+    for call_id, label in connection.execute(sa.select(call_labels).where(call_labels.c.call_id.in_(ids))):
+        labels[call_id].append(Label(label))
+    order = list(Label)
+    return [
+        Call(**{**row, "status": Status(row["status"]), "labels": tuple(sorted(labels[row["id"]], key=order.index))})
+        for row in rows
+    ]
+
+
+def _in_use(connection: sa.Connection, sha256: str) -> bool:
+    return bool(connection.execute(sa.select(sa.exists().where(calls.c.recording_sha256 == sha256))).scalar())
+
+
+def _change(engine: sa.Engine, attempt: Attempt, labels: Iterable[Label] = (), **values: object) -> bool:
+    with engine.begin() as connection:
+        changed = connection.execute(
+            sa.update(calls)
+            .where(
+                calls.c.id == attempt.call_id,
+                calls.c.status == Status.PROCESSING,
+                calls.c.attempts == attempt.count,
+            )
+            .values(**values)
+        ).rowcount
+        if changed and labels:
+            rows = [{"call_id": attempt.call_id, "label": label} for label in labels]
+            connection.execute(sa.insert(call_labels), rows)
+    return bool(changed)

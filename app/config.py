@@ -1,0 +1,76 @@
+"""Environment variables CALLAUDIT_* -> Settings; docs/settings.md tells each one's story."""
+
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Annotated, Literal
+
+import sqlalchemy as sa
+from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+def installed_version() -> str:
+    try:
+        return version("callaudit")
+    except PackageNotFoundError:
+        return "0+source"  # run from a checkout
+
+
+class CannotStart(Exception):
+    """The program cannot run as it is configured; the message is one line that says what to change."""
+
+
+def _known_database(url: SecretStr) -> SecretStr:
+    try:
+        name = sa.make_url(url.get_secret_value()).get_backend_name()
+    except sa.exc.ArgumentError:
+        name = "unreadable"
+    if name not in ("sqlite", "postgresql"):
+        raise ValueError("must be sqlite:///FILE or postgresql://USER:PASSWORD@HOST/DATABASE")
+    return url
+
+
+class Settings(BaseSettings):
+    """How this deployment runs. Method options live beside the methods."""
+
+    model_config = SettingsConfigDict(env_prefix="CALLAUDIT_", frozen=True)
+
+    data_dir: Path = Path("data")
+    database_url: Annotated[SecretStr, AfterValidator(_known_database)] | None = None
+    recordings_url: str | None = None
+
+    asr_model: str = "bundled/transcriber"
+    classifier: str = "bundled/classifier"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    compute_type: str = "default"
+    threads: int = Field(default=0, ge=0)
+
+    concurrency: int = Field(default=1, ge=1)
+    max_recording_seconds: float = Field(default=10_800, gt=0)
+    max_upload_bytes: int = Field(default=512 * 2**20, gt=0)
+
+    executor_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
+    worker_timeout_seconds: float = Field(default=30, ge=1)
+    stop_within_seconds: int = Field(default=10, ge=1)
+    database_wait_seconds: float = Field(default=5, gt=0)
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+
+    @property
+    def database(self) -> sa.URL:
+        if self.database_url is None:
+            return sa.URL.create("sqlite", database=str(self.data_dir.absolute() / "callaudit.db"))
+        url = sa.make_url(self.database_url.get_secret_value())
+        return url if url.get_backend_name() == "sqlite" else url.set(drivername="postgresql+psycopg")
+
+    @property
+    def recordings(self) -> str:
+        return self.recordings_url or str(self.data_dir.absolute() / "recordings")
+
+
+def read_settings() -> Settings:
+    """Raises CannotStart, naming the variables that are wrong."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        wrong = (f"CALLAUDIT_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        raise CannotStart("; ".join(wrong)) from None

@@ -1,0 +1,189 @@
+"""Accepted call -> stored report, durably: on DBOS, one workflow a call, whose id is the call's.
+
+The workflow has no steps: all that it changes is guarded by the number of its attempt, so that running it again
+is harmless, and DBOS keeps nothing of a call but its id.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import sqlalchemy as sa
+from dbos import DBOSClient
+from dbos import error as dbos_error
+
+from app import calls
+from app.calls import Attempt
+from app.config import Settings
+from app.errors import problem_of, refusal
+from app.logs import where
+from app.recordings import Recordings
+from models.errors import CallError
+from pipelines.decode import DecodeLimits, decode
+from pipelines.report import Report
+from pipelines.score import Engine, score
+
+_log = logging.getLogger(__name__)
+
+APPLICATION = "callaudit"
+QUEUE = "calls"
+WORKFLOW = "score_call"
+# Fixed, since jobs left by one version wait for a worker of that version; a job is only ever a call's id.
+VERSION = "1"
+
+_MOST_ATTEMPTS = 5
+_PROGRESS_EVERY_S = 1.0
+_LONGEST_PAUSE_S = 30.0
+_ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
+_AT_ONCE = 500
+
+T = TypeVar("T")
+
+
+class JobQueue:
+    """The calls that wait for a worker, and those that one works on."""
+
+    def __init__(self, database: sa.Engine) -> None:
+        self._client = DBOSClient(
+            system_database_engine=database, application_name=APPLICATION, retry_connection_errors=False
+        )
+
+    def put(self, connection: sa.Connection, call_id: str) -> None:
+        """Within the caller's transaction, so that there is no call without its job."""
+        self._client.enqueue_in_transaction(
+            connection,
+            {"workflow_name": WORKFLOW, "queue_name": QUEUE, "workflow_id": call_id, "app_version": VERSION},
+            call_id,
+        )
+
+    def drop(self, call_id: str) -> None:
+        """A running job notices that its call is gone at its next progress."""
+        self._client.cancel_workflow(call_id)
+        self._client.delete_workflow(call_id)
+
+    def taken(self) -> list[tuple[str, str | None]]:
+        """Each call that is being worked on, and by which executor."""
+        found = self._client.list_workflows(status="PENDING", name=WORKFLOW, load_input=False, load_output=False)
+        return [(workflow.workflow_id, workflow.executor_id) for workflow in found]
+
+    def take_away(self, call_id: str) -> None:
+        """From a worker that is dead."""
+        self._client.resume_workflow(call_id, queue_name=QUEUE)
+
+    def ended(self) -> list[str]:
+        found = self._client.list_workflows(
+            status=_ENDED, name=WORKFLOW, load_input=False, load_output=False, limit=_AT_ONCE
+        )
+        return [workflow.workflow_id for workflow in found]
+
+    def put_back(self, call_id: str) -> None:
+        """Once more, if the job has ended."""
+        try:
+            self._client.rewind_workflow(call_id, start_step=1, queue_name=QUEUE)
+        except dbos_error.DBOSException:
+            _log.info("call %s is already back in the queue", call_id)
+
+    def clear(self, call_ids: list[str]) -> None:
+        self._client.delete_workflows(call_ids)
+
+    def close(self) -> None:
+        self._client.destroy()
+
+
+class _Stopped(Exception):
+    """The worker shuts down."""
+
+
+class _NotOurs(Exception):
+    """The call was removed, or another worker has taken it over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Scoring:
+    """What a worker does with a call. Never raises: what becomes of the call is in its row."""
+
+    settings: Settings
+    engine: Engine
+    database: sa.Engine
+    recordings: Recordings
+    stopping: threading.Event = field(default_factory=threading.Event)
+    running: set[str] = field(default_factory=set)
+    given_back: list[str] = field(default_factory=list)
+
+    def __call__(self, call_id: str) -> None:
+        self.running.add(call_id)
+        try:
+            self._work(call_id)
+        except _NotOurs:
+            _log.info("call %s was removed or taken over; its attempt stops", call_id)
+        except _Stopped:
+            self.given_back.append(call_id)
+        finally:
+            self.running.discard(call_id)
+
+    def _work(self, call_id: str) -> None:
+        attempt = self._insist(lambda: calls.begin(self.database, call_id))
+        if attempt is None:
+            raise _NotOurs
+        began = time.monotonic()
+        try:
+            if attempt.count > _MOST_ATTEMPTS:
+                raise refusal(500, "job given up", f"the service died {_MOST_ATTEMPTS} times while it scored this call")
+            report = self._score(attempt)
+        except _NotOurs:
+            raise
+        except _Stopped:
+            self._insist(lambda: calls.give_back(self.database, attempt))
+            raise
+        except Exception as error:  # whatever it is, the sender must be told rather than wait for ever
+            problem = problem_of(error)
+            if not isinstance(error, CallError):
+                _log.error("call %s: unforeseen: %s", call_id, where(error))
+            self._insist(lambda: calls.fail(self.database, attempt, problem))
+            _log.info("call %s failed after %.1f s: %s", call_id, time.monotonic() - began, problem.title)
+        else:
+            if not self._insist(lambda: calls.finish(self.database, attempt, report)):
+                raise _NotOurs
+            heard, took = report.recording.duration, time.monotonic() - began
+            _log.info(
+                "call %s done: %.1f s of sound, %d utterances, in %.1f s", call_id, heard, len(report.utterances), took
+            )
+
+    def _score(self, attempt: Attempt) -> Report:
+        told = time.monotonic()
+
+        def progress(fraction: float) -> None:
+            nonlocal told
+            if self.stopping.is_set():
+                raise _Stopped
+            if time.monotonic() - told < _PROGRESS_EVERY_S:
+                return
+            told = time.monotonic()
+            try:
+                ours = calls.advance(self.database, attempt, min(fraction, 1.0))
+            except sa.exc.SQLAlchemyError:
+                return  # progress is not worth an attempt
+            if not ours:
+                raise _NotOurs
+
+        limits = DecodeLimits(
+            longest_s=self.settings.max_recording_seconds, largest_bytes=self.settings.max_upload_bytes
+        )
+        with self.recordings.as_file(attempt.recording_sha256) as path, decode(path, limits) as recording:
+            progress(0.0)
+            return score(recording, self.engine, collector_channel=attempt.collector_channel, progress=progress)
+
+    def _insist(self, change: Callable[[], T]) -> T:
+        """A database that is away for a while must not cost a call its report."""
+        pause = 1.0
+        while True:
+            try:
+                return change()
+            except (sa.exc.OperationalError, sa.exc.TimeoutError) as error:
+                _log.warning("the database does not take it, next try in %.0f s: %s", pause, where(error))
+                if self.stopping.wait(pause):
+                    raise _Stopped from error
+                pause = min(2 * pause, _LONGEST_PAUSE_S)

@@ -1,0 +1,184 @@
+"""/v1/calls: recordings in, reports out."""
+
+import base64
+import logging
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Annotated
+from uuid import uuid4
+
+import sqlalchemy as sa
+from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import AwareDatetime, ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app import calls
+from app.calls import Call, NewCall, Status, Wanted
+from app.config import Settings
+from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
+from app.errors import Problem, refusal
+from app.jobs import JobQueue
+from app.lenders import audio
+from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata
+from app.lenders.uploads import Upload, receive
+from app.logs import where
+from app.recordings import Recordings, media_type
+from models.call import Label
+from models.errors import TooLong
+from pipelines.decode import DecodeLimits, decode
+
+_log = logging.getLogger(__name__)
+
+_FORM = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["file"],
+                    "properties": {
+                        "file": {"type": "string", "format": "binary", "description": "The recording"},
+                        "metadata": Metadata.model_json_schema(),
+                    },
+                }
+            }
+        },
+    }
+}
+_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
+_PROBE_S = 1.0
+
+router = APIRouter(prefix="/v1/calls", tags=["calls"], responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
+
+
+@router.post("", status_code=202, openapi_extra=_FORM)
+async def upload_call(
+    *,
+    request: Request,
+    response: Response,
+    settings: SettingsDep,
+    database: DatabaseDep,
+    recordings: RecordingsDep,
+    jobs: JobsDep,
+) -> Accepted:
+    """Takes a recording. Its report is at the `Location` that is answered, once it is done."""
+    async with receive(request, recordings.incoming, settings.max_upload_bytes) as upload:
+        metadata = _metadata(upload.metadata)
+        await run_in_threadpool(_refuse_unreadable, upload.path, settings)
+        call_id = await run_in_threadpool(_accept, upload, metadata, database, recordings, jobs)
+    response.headers["location"] = f"/v1/calls/{call_id}"
+    return Accepted(id=call_id, status=Status.QUEUED)
+
+
+@router.get("")
+def list_calls(
+    *,
+    database: DatabaseDep,
+    status: Status | None = None,
+    label: Annotated[Label | None, Query(description="Calls in whose report `labels` has it")] = None,
+    collector_id: str | None = None,
+    called_from: Annotated[
+        AwareDatetime | None, Query(description="By called_at, or the time of receipt where it is not known")
+    ] = None,
+    called_before: AwareDatetime | None = None,
+    cursor: str | None = None,
+    limit: Annotated[int, Query(ge=1, le=200)] = 50,
+) -> CallPage:
+    wanted = Wanted(status, label, collector_id, called_from, called_before)
+    found = calls.page(database, wanted, _number(cursor) if cursor else None, limit + 1)
+    shown = found[:limit]
+    following = _cursor(shown[-1].number) if len(found) > limit else None
+    return CallPage(calls=[CallSummary.of(call) for call in shown], next_cursor=following)
+
+
+@router.get("/{call_id}")
+def read_call(call_id: str, database: DatabaseDep) -> CallResult:
+    return CallResult.with_outcome(_known(database, call_id), calls.outcome(database, call_id))
+
+
+@router.api_route("/{call_id}/audio", methods=["GET", "HEAD"], response_class=Response)
+def read_audio(
+    *,
+    request: Request,
+    call_id: str,
+    database: DatabaseDep,
+    recordings: RecordingsDep,
+    range: Annotated[str | None, Header()] = None,  # noqa: A002 - the header's name
+    if_range: Annotated[str | None, Header()] = None,
+) -> Response:
+    """The recording as it was sent; understands Range."""
+    return audio.stream(_known(database, call_id), recordings, range, if_range, request.method == "HEAD")
+
+
+@router.delete("/{call_id}", status_code=204)
+def delete_call(call_id: str, database: DatabaseDep, recordings: RecordingsDep, jobs: JobsDep) -> None:
+    """Removes report and rows, and the recording unless another call has the same. A running job is stopped."""
+    if not calls.remove(database, call_id, recordings.forget):
+        raise _unknown(call_id)
+    try:
+        jobs.drop(call_id)
+    except sa.exc.SQLAlchemyError as error:
+        # The call is gone already, and a job without its call does nothing.
+        _log.warning("the job of removed call %s is left to the sweep: %s", call_id, where(error))
+
+
+def _metadata(sent: bytes | None) -> Metadata:
+    try:
+        return Metadata.model_validate_json(sent) if sent else Metadata()
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False, include_context=False)
+        raise RequestValidationError([{**fault, "loc": ("metadata", *fault["loc"])} for fault in faults]) from None
+
+
+def _refuse_unreadable(path: Path, settings: Settings) -> None:
+    """Decodes the start, so that what is no recording is told at once and not by a failed call."""
+    try:
+        with decode(path, DecodeLimits(longest_s=_PROBE_S, largest_bytes=settings.max_upload_bytes)):
+            pass
+    except TooLong:
+        pass  # it goes on after the start, as it should
+
+
+def _accept(upload: Upload, metadata: Metadata, database: sa.Engine, recordings: Recordings, jobs: JobQueue) -> str:
+    call = NewCall(
+        id=str(uuid4()),
+        recording_sha256=upload.sha256,
+        recording_bytes=upload.size,
+        media_type=media_type(upload.head),
+        details=metadata.model_dump_json(exclude_none=True),
+        collector_id=metadata.collector_id,
+        collector_channel=metadata.collector_channel,
+        called_at=metadata.called_at or datetime.now(UTC),
+    )
+    try:
+        calls.accept(database, call, partial(recordings.keep, upload.path, upload.sha256), jobs.put)
+    except BaseException:
+        calls.forget_unused(database, upload.sha256, recordings.forget)
+        raise
+    _log.info("call %s accepted: %d bytes", call.id, upload.size)
+    return call.id
+
+
+def _known(database: sa.Engine, call_id: str) -> Call:
+    call = calls.find(database, call_id)
+    if call is None:
+        raise _unknown(call_id)
+    return call
+
+
+def _unknown(call_id: str) -> Exception:
+    return refusal(404, "unknown call", f"there is no call {call_id}; it was never accepted, or it was deleted")
+
+
+def _cursor(number: int) -> str:
+    return base64.urlsafe_b64encode(b"%d" % number).decode().rstrip("=")
+
+
+def _number(cursor: str) -> int:
+    try:
+        return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+    except ValueError:
+        raise refusal(422, "unknown cursor", "send a cursor as it was given in next_cursor") from None

@@ -1,0 +1,107 @@
+"""What lenders send and get."""
+
+from datetime import datetime
+from typing import Annotated, Literal, Self
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+
+from app.calls import Call, Outcome, Status
+from app.errors import Problem
+from models.call import KINDS, Form, Judgement, Label
+from pipelines.report import Report, Scores
+
+_Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+
+
+class Metadata(BaseModel):
+    """What the sender knows of a call. Names of people do not belong here; references do."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    call_id: _Name | None = Field(default=None, description="The sender's own reference")
+    collector_id: _Name | None = None
+    agency: _Name | None = None
+    borrower_ref: _Name | None = None
+    called_at: AwareDatetime | None = Field(default=None, description="With its offset, as 2026-03-01T20:15:00+08:00")
+    direction: Literal["inbound", "outbound"] | None = None
+    collector_channel: Literal[0, 1] | None = Field(default=None, description="Which channel the collector speaks on")
+
+
+class CallSummary(BaseModel):
+    id: str
+    status: Status
+    progress: float = Field(ge=0, le=1)
+    received_at: datetime
+    finished_at: datetime | None
+    metadata: Metadata
+    labels: tuple[Label, ...] = Field(
+        description="Once done: what was found in speech that is not the borrower's; compliant if nothing was"
+    )
+
+    @classmethod
+    def of(cls, call: Call) -> Self:
+        return cls(
+            id=call.id,
+            status=call.status,
+            progress=round(call.progress, 3),
+            received_at=call.received_at,
+            finished_at=call.finished_at,
+            metadata=Metadata.model_validate_json(call.details),
+            labels=call.labels,
+        )
+
+
+class CallResult(CallSummary):
+    report: Report | None = Field(description="Once done")
+    error: Problem | None = Field(description="Once failed")
+
+    @classmethod
+    def with_outcome(cls, call: Call, outcome: Outcome) -> Self:
+        return cls(
+            **dict(CallSummary.of(call)),
+            report=Report.model_validate_json(outcome.report) if outcome.report else None,
+            error=Problem.model_validate_json(outcome.problem) if outcome.problem else None,
+        )
+
+
+class Accepted(BaseModel):
+    id: str
+    status: Status
+
+
+class CallPage(BaseModel):
+    calls: list[CallSummary] = Field(description="Newest first")
+    next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last")
+
+
+class Texts(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    texts: list[_Text] = Field(min_length=1, max_length=1000, description="Utterances to label")
+    previous: list[list[_Text]] | None = Field(
+        default=None, description="For each text, the utterances before it in the call, oldest first"
+    )
+
+    @model_validator(mode="after")
+    def _one_context_a_text(self) -> Self:
+        if self.previous is not None and len(self.previous) != len(self.texts):
+            raise ValueError("'previous' must have one list for each of 'texts'")
+        return self
+
+
+class LabelledText(BaseModel):
+    text: str
+    label: Label
+    labels: tuple[Label, ...]
+    scores: Scores
+    forms: tuple[Form, ...]
+
+    @classmethod
+    def of(cls, text: str, judged: Judgement) -> Self:
+        scores = Scores(**{kind.value: round(judged.scores[kind], 4) for kind in KINDS})
+        return cls(text=text, label=judged.label, labels=judged.labels, scores=scores, forms=judged.forms)
+
+
+class LabelledTexts(BaseModel):
+    results: list[LabelledText]

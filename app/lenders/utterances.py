@@ -1,0 +1,41 @@
+"""/v1/utterances: plain texts in, labels out; nothing is stored."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
+
+from app.deps import EngineDep
+from app.errors import Problem, refusal
+from app.lenders.schemas import LabelledText, LabelledTexts, Texts
+
+_LARGEST_BODY = 8 * 2**20
+_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
+_BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": Texts.model_json_schema()}}}}
+
+router = APIRouter(prefix="/v1/utterances", tags=["utterances"], responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
+
+
+async def _texts(request: Request) -> Texts:
+    """Read by hand: FastAPI would take a body of any size into memory first."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LARGEST_BODY:
+            raise refusal(413, "too many texts", f"the request is larger than {_LARGEST_BODY} bytes; send fewer texts")
+    try:
+        return Texts.model_validate_json(bytes(body))
+    except ValidationError as error:
+        raise RequestValidationError(
+            error.errors(include_input=False, include_url=False, include_context=False)
+        ) from None
+
+
+@router.post("/classify", openapi_extra=_BODY)
+async def classify_texts(sent: Annotated[Texts, Depends(_texts)], engine: EngineDep) -> LabelledTexts:
+    """Labels up to 1,000 texts at once, each with or without what was said before it."""
+    previous = sent.previous or [[] for _ in sent.texts]
+    judged = await run_in_threadpool(engine.classify, sent.texts, previous)
+    return LabelledTexts(results=[LabelledText.of(text, j) for text, j in zip(sent.texts, judged, strict=True)])

@@ -1,0 +1,46 @@
+"""Settings and models -> the web application."""
+
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager
+
+from fastapi import FastAPI
+from starlette.concurrency import run_in_threadpool
+
+from app import health
+from app.config import Settings, installed_version
+from app.database import open_database
+from app.deps import State
+from app.edge import answer_problems
+from app.jobs import JobQueue, Scoring
+from app.lenders import calls, utterances
+from app.recordings import Recordings
+from app.worker import Worker
+from pipelines.score import Engine
+
+
+def create_app(settings: Settings, engine: Engine, executor_id: str | None) -> FastAPI:
+    """`executor_id`: under which name this process also scores calls; None leaves that to `callaudit worker`."""
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
+        with ExitStack() as stack:
+            database = stack.enter_context(open_database(settings))
+            recordings = Recordings(settings)
+            jobs = JobQueue(database)
+            stack.callback(jobs.close)
+            state = State(settings=settings, engine=engine, database=database, recordings=recordings, jobs=jobs)
+            if executor_id is None:
+                yield state
+                return
+            worker = Worker(Scoring(settings, engine, database, recordings), jobs, executor_id)
+            await run_in_threadpool(worker.start)
+            try:
+                yield state
+            finally:
+                await run_in_threadpool(worker.stop)
+
+    app = FastAPI(title="callaudit", version=installed_version(), lifespan=lifespan, redirect_slashes=False)
+    answer_problems(app)
+    for router in (calls.router, utterances.router, health.router):
+        app.include_router(router)
+    return app

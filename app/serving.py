@@ -1,0 +1,73 @@
+"""Settings and models -> the service at its address, until it is told to stop."""
+
+import logging
+import os
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+
+import typer
+import uvicorn
+
+from app.config import CannotStart, Settings
+from app.database import open_database
+from app.main import create_app
+from app.recordings import Recordings
+from app.worker import claim_executor
+from pipelines.score import Engine
+
+
+def serve_http(settings: Settings, load_engine: Callable[[], Engine], host: str, port: int, with_worker: bool) -> None:
+    """Raises CannotStart or ModelError before the first request could come in."""
+    with ExitStack() as stack:
+        listener = stack.enter_context(_bound(host, port))
+        with open_database(settings):
+            Recordings(settings)
+        executor_id = stack.enter_context(claim_executor(settings)) if with_worker else None
+        server = _Server(
+            uvicorn.Config(
+                create_app(settings, load_engine(), executor_id),
+                lifespan="on",
+                log_config=None,
+                access_log=False,  # it would write queries, which may name people
+                server_header=False,
+                timeout_graceful_shutdown=settings.stop_within_seconds,
+            )
+        )
+        # uvicorn raises the signal that stopped it once more when it is done; stopping on request is no failure.
+        for stop in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(stop, lambda *_: None)
+        server.run(sockets=[listener])
+        if not server.started:
+            raise CannotStart("the service did not start; its log says why")
+        leave_stuck_threads()
+
+
+def leave_stuck_threads() -> None:
+    """A thread deep inside a model cannot be interrupted, and Python would wait for it; its job is given back."""
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        logging.shutdown()
+        os._exit(0)
+
+
+class _Server(uvicorn.Server):
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            for listener in sockets or ():
+                host, port = listener.getsockname()[:2]
+                typer.echo(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}", err=True)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    """Bound before the models are loaded, so that a port in use is told at once; uvicorn listens later."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        listener = socket.socket(family, kind, protocol)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+    except OSError as error:
+        raise CannotStart(f"cannot listen on {host} port {port} ({error.strerror}); choose another --port") from error
+    return listener

@@ -1,0 +1,167 @@
+"""A process -> one that scores queued calls until it is stopped, and takes over from workers that died."""
+
+import fcntl
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
+
+import sqlalchemy as sa
+from dbos import DBOS
+
+from app import calls
+from app.config import CannotStart, Settings
+from app.database import open_database
+from app.jobs import APPLICATION, QUEUE, VERSION, WORKFLOW, JobQueue, Scoring
+from app.logs import where
+from app.recordings import Recordings
+from app.tables import workers
+from pipelines.score import Engine
+
+_log = logging.getLogger(__name__)
+
+_POLL_S = 0.5
+_MOST_WORKERS_A_HOST = 256
+
+
+@contextmanager
+def claim_executor(settings: Settings) -> Iterator[str]:
+    """A name that no other living worker has, and the same one after a restart: DBOS then goes on with its jobs.
+
+    The system frees the name's lock however the process ends. Raises CannotStart.
+    """
+    folder = settings.data_dir / "executors"
+    numbered = (f"{socket.gethostname()}-{number}" for number in range(_MOST_WORKERS_A_HOST))
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (settings.executor_id,) if settings.executor_id else numbered:
+            with (folder / name).open("w") as lock, suppress(BlockingIOError):
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                yield name
+                return
+    except OSError as error:
+        raise CannotStart(f"the data folder {settings.data_dir} cannot be used ({error.strerror})") from error
+    raise CannotStart("CALLAUDIT_EXECUTOR_ID: another worker runs under this name; give each worker its own")
+
+
+class Worker:
+    """At most one in a process, as DBOS wants it."""
+
+    def __init__(self, scoring: Scoring, jobs: JobQueue, executor_id: str) -> None:
+        self._scoring, self._jobs, self._executor_id = scoring, jobs, executor_id
+        self._timeout_s = scoring.settings.worker_timeout_seconds
+        self._seen: dict[str, tuple[int, float]] = {}
+        self._keeper = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
+
+    def start(self) -> None:
+        self._beat()
+        DBOS(
+            config={
+                "name": APPLICATION,
+                "application_version": VERSION,
+                "executor_id": self._executor_id,
+                "system_database_engine": self._scoring.database,
+                "log_level": "WARNING",
+                "enable_otlp": False,
+            }
+        )
+
+        @DBOS.workflow(name=WORKFLOW)
+        def score_call(call_id: str) -> None:
+            self._scoring(call_id)
+
+        DBOS.launch()
+        DBOS.register_queue(
+            QUEUE,
+            worker_concurrency=self._scoring.settings.concurrency,
+            polling_interval_sec=_POLL_S,
+            on_conflict="always_update",
+        )
+        self._keeper.start()
+
+    def stop(self) -> bool:
+        """Gives unfinished calls back to the queue; False if some job did not listen in time."""
+        scoring = self._scoring
+        scoring.stopping.set()
+        DBOS.destroy(
+            destroy_registry=True,
+            workflow_completion_timeout_sec=scoring.settings.stop_within_seconds if scoring.running else 0,
+        )
+        self._keeper.join()
+        try:
+            for call_id in scoring.given_back:
+                self._jobs.put_back(call_id)
+            with scoring.database.begin() as connection:
+                connection.execute(sa.delete(workers).where(workers.c.executor_id == self._executor_id))
+        except sa.exc.SQLAlchemyError as error:
+            _log.warning("the next worker will find what this one left: %s", where(error))
+        return not scoring.running
+
+    def _keep(self) -> None:
+        while not self._scoring.stopping.wait(self._timeout_s / 5):
+            try:
+                self._beat()
+                self._sweep()
+            except sa.exc.SQLAlchemyError as error:
+                _log.warning("no heartbeat: %s", where(error))
+
+    def _beat(self) -> None:
+        mine = workers.c.executor_id == self._executor_id
+        with self._scoring.database.begin() as connection:
+            if not connection.execute(sa.update(workers).where(mine).values(beats=workers.c.beats + 1)).rowcount:
+                connection.execute(sa.insert(workers).values(executor_id=self._executor_id, beats=1))
+
+    def _sweep(self) -> None:
+        alive = self._alive()
+        if min(alive) != self._executor_id:
+            return  # one sweeper is enough
+        for call_id, executor_id in self._jobs.taken():
+            if executor_id not in alive:
+                _log.warning("worker %s is dead, its call %s goes back to the queue", executor_id, call_id)
+                self._jobs.take_away(call_id)
+        ended = self._jobs.ended()
+        unfinished = calls.still_open(self._scoring.database, ended)
+        for call_id in unfinished:
+            self._jobs.put_back(call_id)
+        if finished := [call_id for call_id in ended if call_id not in unfinished]:
+            self._jobs.clear(finished)
+
+    def _alive(self) -> set[str]:
+        """Those whose beats went on lately by this process's clock, so that no two clocks are compared."""
+        now = time.monotonic()
+        with self._scoring.database.begin() as connection:
+            beats = {row.executor_id: row.beats for row in connection.execute(sa.select(workers))}
+            for executor_id, count in beats.items():
+                known, since = self._seen.get(executor_id, (None, now))
+                if known != count:
+                    self._seen[executor_id] = (count, now)
+                elif now - since > self._timeout_s:
+                    gone = (workers.c.executor_id == executor_id, workers.c.beats == count)
+                    connection.execute(sa.delete(workers).where(*gone))
+        fresh = {name for name in beats if now - self._seen[name][1] <= self._timeout_s}
+        return fresh | {self._executor_id}
+
+
+def work_until_stopped(settings: Settings, load_engine: Callable[[], Engine]) -> None:
+    """Raises CannotStart or ModelError."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    with ExitStack() as stack:
+        executor_id = stack.enter_context(claim_executor(settings))
+        database = stack.enter_context(open_database(settings))
+        recordings = Recordings(settings)
+        jobs = JobQueue(database)
+        stack.callback(jobs.close)
+        worker = Worker(Scoring(settings, load_engine(), database, recordings), jobs, executor_id)
+        worker.start()
+        _log.info("worker %s is ready", executor_id)
+        stop.wait()
+        if not worker.stop():
+            logging.shutdown()
+            # Python would wait for a thread deep inside a model; its job is someone else's now.
+            os._exit(0)
