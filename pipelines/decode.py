@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from errno import EDQUOT, ENOENT, ENOSPC
 from io import FileIO
 from math import ceil
 from pathlib import Path
@@ -62,8 +63,13 @@ def decode(path: Path, limits: DecodeLimits = DecodeLimits()) -> Iterator[Record
     with ExitStack() as files:
         source = files.enter_context(_opened(path, limits))
         digest = hashlib.file_digest(source, "sha256").hexdigest()
-        outputs = [files.enter_context(TemporaryFile()) for _ in range(2)]
-        found = _decoded(source, outputs, limits)
+        try:
+            *outputs, complaints = (files.enter_context(TemporaryFile()) for _ in range(3))
+        except OSError as error:
+            if error.errno not in (ENOSPC, EDQUOT, ENOENT):  # ENOENT: Python found no folder that it could write to
+                raise
+            raise NoSpace from None
+        found = _decoded(source, outputs, complaints, limits)
         channels = [Channel(index, PcmFile(outputs[kept])) for index, kept in enumerate(found.kept)]
         yield Recording(digest, channels[0].duration, found.codec, found.source_channels, tuple(channels))
 
@@ -112,7 +118,7 @@ def _opened(path: Path, limits: DecodeLimits) -> FileIO:
     return source
 
 
-def _decoded(source: FileIO, outputs: Sequence[IO[bytes]], limits: DecodeLimits) -> _Found:
+def _decoded(source: FileIO, outputs: Sequence[IO[bytes]], complaints: IO[bytes], limits: DecodeLimits) -> _Found:
     descriptors = tuple(output.fileno() for output in outputs)
     order = {
         "parent": os.getpid(),
@@ -122,26 +128,25 @@ def _decoded(source: FileIO, outputs: Sequence[IO[bytes]], limits: DecodeLimits)
         "cpu_s": ceil(limits.cpu_s),
         "file_bytes": ceil(limits.longest_s * SAMPLE_RATE) * SAMPLE_TYPE.itemsize,
     }
-    with TemporaryFile() as complaints:
-        process = subprocess.Popen(  # noqa: S603 - our own module, and no word of the file's
-            [sys.executable, "-P", "-m", "pipelines.decoder_process", json.dumps(order)],
-            stdin=source,
-            stdout=subprocess.PIPE,
-            stderr=complaints,
-            pass_fds=descriptors,
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-        )
-        with process:
-            try:
-                answer, _ = process.communicate(timeout=limits.wall_s)
-            except subprocess.TimeoutExpired:
-                raise DecoderLimit(f"after {limits.wall_s:.0f} s") from None
-            finally:
-                process.kill()
-        if process.returncode:
-            raise DecoderLimit(_cause_of_death(process.returncode, complaints))
+    process = subprocess.Popen(  # noqa: S603 - our own module, and no word of the file's
+        [sys.executable, "-P", "-m", "pipelines.decoder_process", json.dumps(order)],
+        stdin=source,
+        stdout=subprocess.PIPE,
+        stderr=complaints,
+        pass_fds=descriptors,
+        cwd="/",
+        env=_environment(),
+        start_new_session=True,
+    )
+    with process:
+        try:
+            answer, _ = process.communicate(timeout=limits.wall_s)
+        except subprocess.TimeoutExpired:
+            raise DecoderLimit(f"after {limits.wall_s:.0f} s") from None
+        finally:
+            process.kill()
+    if process.returncode:
+        raise DecoderLimit(_cause_of_death(process.returncode, complaints))
     return _result(json.loads(answer))
 
 

@@ -17,6 +17,7 @@ _GATHERED = 1 << 15  # frames resampled at once; codecs give as few as 160
 _BLOCK = SAMPLE_RATE // 2  # half a second: even a short answer of the other speaker fills most of a block
 _DIFFERS_ABOVE = 0.15  # residual over energy; AAC leaves 0.08 between equal channels, two speakers leave 0.9
 _DIFFERING_BLOCKS = 0.01
+_FAINT = 1e-2  # of the mean energy; below, codecs put noise of their own
 _INAUDIBLE = _BLOCK * 1e-6  # energy of a block at -60 dBFS
 
 
@@ -88,7 +89,7 @@ class PcmWriter:
 
     def _resample(self, last: bool = False) -> None:
         frames = np.concatenate([np.empty((0, self._channels), np.float32), *self._gathered])
-        frames = np.nan_to_num(frames, nan=0.0, posinf=1.0, neginf=-1.0)  # float files may hold anything
+        frames = np.clip(np.nan_to_num(frames), -1, 1)  # float files may hold anything
         self._gathered, self._gathered_frames = [], 0
         for start in range(0, len(frames), _GATHERED):
             self._queue(self._resampled(frames[start : start + _GATHERED]))
@@ -129,15 +130,15 @@ def one_of_two(products: NDArray[np.float32]) -> int | None:
     if quiet[0] != quiet[1]:
         return None
     louder = int(total[1, 1] > total[0, 0])
-    if total[louder, louder] == 0:
-        return louder
     other = 1 - louder
+    if not total[other, other]:
+        return None if total[louder, louder] else louder
     gain = total[0, 1] / total[louder, louder]
     energy = products[:, other, other]
     residual = energy - 2 * gain * products[:, 0, 1] + gain**2 * products[:, louder, louder]
-    sounding = energy > min(_INAUDIBLE, 1e-3 * float(energy.max()))
+    sounding = energy > _FAINT * energy.mean()
     differing = np.count_nonzero(residual[sounding] > _DIFFERS_ABOVE * energy[sounding])
-    return louder if sounding.any() and differing <= _DIFFERING_BLOCKS * np.count_nonzero(sounding) else None
+    return louder if differing <= _DIFFERING_BLOCKS * np.count_nonzero(sounding) else None
 
 
 def _write_all(output: RawIOBase, data: bytes) -> None:
