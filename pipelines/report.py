@@ -20,7 +20,7 @@ class RecordingPart(_Part):
     sha256: str = Field(description="Hash of the file as received", pattern="^[0-9a-f]{64}$")
     duration: float = Field(description="Seconds", ge=0)
     channels: int = Field(description="Distinct channels; a file whose two channels are the same signal has one", ge=1)
-    codec: str = Field(description="Codec as found in the file, for instance amrnb or pcm_mulaw")
+    codec: str = Field(description="Codec as found in the file, for instance amr_nb or pcm_mulaw")
 
 
 class ModelPart(_Part):

@@ -107,6 +107,7 @@ def pretrain(
     pairs: list[tuple[str, str]], tokenizer: Tokenizer, misheard: Misheard, options: argparse.Namespace
 ) -> None:
     """Masked language modelling over (utterance, turns before); part of the masks are homophones instead."""
+    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
@@ -202,6 +203,7 @@ def noisy_pair(row: Row, heard: Sequence[str], misheard: Misheard, chooser: rand
 def fine_tune(
     rows: list[Row], heard: dict[str, list[str]], tokenizer: Tokenizer, misheard: Misheard, options: argparse.Namespace
 ) -> BertForSequenceClassification:
+    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)

@@ -61,7 +61,10 @@ def _telephone(samples: NDArray[np.float32]) -> NDArray[np.float32]:
 def _write(channels: NDArray[np.float32], file: Path) -> None:
     container, codec, bits = FORMATS[file.suffix]
     with av.open(str(file), "w", format=container) as out:
-        stream = out.add_stream(codec, rate=TELEPHONE_RATE, layout="stereo" if len(channels) == 2 else "mono")
+        # At low rates Opus joins two channels to one; family 255 codes them apart.
+        apart = {"mapping_family": "255"} if codec == "libopus" else {}
+        layout = "stereo" if len(channels) == 2 else "mono"
+        stream = out.add_stream(codec, rate=TELEPHONE_RATE, layout=layout, options=apart)
         if bits:
             stream.bit_rate = bits
         samples = np.ascontiguousarray((channels * 32_767).astype(np.int16).T.reshape(1, -1))

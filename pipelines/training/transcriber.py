@@ -191,7 +191,7 @@ def _align(log_probs: NDArray[np.float32], units: NDArray[np.int64]) -> list[int
     for frame in range(len(emitted) - 1, -1, -1):
         if state % 2:
             first[state // 2] = frame
-        state -= steps[frame, state]
+        state -= int(steps[frame, state])
     return first
 
 
@@ -309,6 +309,7 @@ def _mask(heard: Tensor, chooser: random.Random) -> None:
 
 
 def train(options: argparse.Namespace) -> None:
+    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
