@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from models.call import Recording, Segment
     from pipelines.decode import DecodeLimits
     from pipelines.report import Report
-    from pipelines.score import Engine
+    from pipelines.score import Engine, EngineOptions
 
 _SOME_FAILED = 1
 _USAGE = 2
@@ -171,18 +171,22 @@ def _service_settings() -> Settings:
     return settings
 
 
-def _load_engine(settings: Settings) -> "Engine":
-    from pipelines.score import EngineOptions, load_engine  # noqa: PLC0415
+def engine_options(settings: Settings) -> "EngineOptions":
+    from pipelines.score import EngineOptions  # noqa: PLC0415
 
-    return load_engine(
-        EngineOptions(
-            asr_model=settings.asr_model,
-            classifier=settings.classifier,
-            device=settings.device,
-            compute_type=settings.compute_type,
-            threads=settings.threads,
-        )
+    return EngineOptions(
+        asr_model=settings.asr_model,
+        classifier=settings.classifier,
+        device=settings.device,
+        compute_type=settings.compute_type,
+        threads=settings.threads,
     )
+
+
+def _load_engine(settings: Settings) -> "Engine":
+    from pipelines.score import load_engine  # noqa: PLC0415
+
+    return load_engine(engine_options(settings))
 
 
 def _limits(settings: Settings) -> "DecodeLimits":

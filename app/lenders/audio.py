@@ -42,5 +42,5 @@ def _span(first: str, last: str, size: int) -> tuple[int, int]:
         start, stop = max(0, size - int(last)), size
     if start >= stop:
         headers = {"content-range": f"bytes */{size}"}
-        raise refusal(416, "range not satisfiable", f"the recording has {size} bytes", headers)
+        raise refusal(416, "range not satisfiable", f"the range is not within the recording's {size} bytes", headers)
     return start, stop

@@ -43,7 +43,7 @@ async def receive(request: Request, folder: Path, largest_bytes: int) -> AsyncIt
         stream = request.stream()
         try:
             form = await _fill(file, request, stream, largest_bytes)
-        except (CallError, Refused):
+        except (CallError, Refused, OSError):
             if request.headers.get("expect", "").lower() != "100-continue":
                 await _hear_out(stream, largest_bytes)
             raise

@@ -1,0 +1,208 @@
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import numpy as np
+import pytest
+import soundfile
+
+ROOT = Path(__file__).parent.parent
+CALLS = Path(__file__).parent / "data" / "calls"
+READY_WITHIN_S = 120
+DONE_WITHIN_S = 120
+
+
+def needs_debian(*packages: str) -> None:
+    """Installs what is missing where that is allowed; else the test is skipped, or in CI fails."""
+    missing = [p for p in packages if subprocess.run(["dpkg", "-s", p], capture_output=True, check=False).returncode]
+    if not missing:
+        return
+    why = f"needs the Debian packages {' '.join(missing)}"
+    if os.geteuid() == 0 and shutil.which("apt-get"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for command in (["update"], ["install", "--yes", "--no-install-recommends", *missing]):
+            done = subprocess.run(["apt-get", *command], capture_output=True, text=True, env=environment, check=False)
+            why = f"{why}: {done.stderr[-300:]}" if done.returncode else why
+        if not done.returncode:
+            return
+    if os.environ.get("CI") == "true":
+        pytest.fail(why)
+    pytest.skip(why)
+
+
+@dataclass
+class Program:
+    """A started `callaudit serve` or `callaudit worker`."""
+
+    process: subprocess.Popen[str]
+    data_dir: Path
+    lines: list[str] = field(default_factory=list)
+    url: str = ""
+
+    def __post_init__(self) -> None:
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr
+        for line in self.process.stderr:
+            self.lines.append(line.rstrip("\n"))
+
+    @property
+    def log(self) -> str:
+        return "\n".join(self.lines)
+
+    def wait_for(self, pattern: str, within_s: float = READY_WITHIN_S) -> str:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            if found := re.search(pattern, self.log):
+                return found[0]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        raise AssertionError(f"no {pattern!r} (exit code {self.process.poll()}) in:\n{self.log}")
+
+    def kill(self) -> None:
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait()
+
+    def stop(self) -> int:
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(60)
+
+    def get(self, path: str, **options: Any) -> httpx2.Response:
+        return httpx2.get(self.url + path, timeout=60, **options)
+
+    def upload(self, content: bytes | Path, name: str = "call.wav", **form: str) -> httpx2.Response:
+        content = content.read_bytes() if isinstance(content, Path) else content
+        return httpx2.post(f"{self.url}/v1/calls", files={"file": (name, content)}, data=form, timeout=60)
+
+    def accepted(self, content: bytes | Path, **form: str) -> str:
+        answer = self.upload(content, **form)
+        assert answer.status_code == 202, answer.text
+        return str(answer.json()["id"])
+
+    def finished(self, call_id: str, within_s: float = DONE_WITHIN_S) -> Any:
+        return self.until(call_id, lambda call: call["status"] in ("done", "failed"), within_s)
+
+    def until(self, call_id: str, wanted: Callable[[dict[str, Any]], bool], within_s: float = DONE_WITHIN_S) -> Any:
+        deadline = time.monotonic() + within_s
+        while time.monotonic() < deadline:
+            answer = self.get(f"/v1/calls/{call_id}")
+            assert answer.status_code == 200, answer.text
+            if wanted(answer.json()):
+                return answer.json()
+            time.sleep(0.05)
+        raise AssertionError(f"still {answer.text[:300]} after {within_s} s:\n{self.log}")
+
+
+Start = Callable[..., Program]
+
+
+@pytest.fixture(scope="session")
+def start_program() -> Iterator[Start]:
+    """Starts `callaudit …` with settings; all of it is killed in the end."""
+    started: list[Program] = []
+
+    def start(data_dir: Path, *arguments: str, settings: Mapping[str, str] | None = None, **options: Any) -> Program:
+        command = [sys.executable, "-m", "app.cli", *(arguments or ("serve", "--port", "0"))]
+        environment = {k: v for k, v in os.environ.items() if not k.startswith("CALLAUDIT_")}
+        environment |= {"CALLAUDIT_DATA_DIR": str(data_dir), **(settings or {})}
+        process = subprocess.Popen(
+            command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, cwd=ROOT, env=environment, **options
+        )
+        program = Program(process, data_dir)
+        started.append(program)
+        if command[3] == "serve":
+            program.url = program.wait_for(r"http://\S+")
+        return program
+
+    yield start
+    for program in started:
+        with suppress(ProcessLookupError):
+            program.kill()
+        assert program.process.stderr
+        program.process.stderr.close()
+
+
+@pytest.fixture(scope="session")
+def service(start_program: Start, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """The service as it is by default, shared by all tests that do it no harm."""
+    return start_program(tmp_path_factory.mktemp("service"))
+
+
+@pytest.fixture(scope="session")
+def tone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two seconds of sound without speech."""
+    path = tmp_path_factory.mktemp("sound") / "tone.wav"
+    write_tone(path, 2.0)
+    return path
+
+
+def write_tone(path: Path, seconds: float, pitch: float = 440.0) -> None:
+    time_s = np.arange(int(8000 * seconds)) / 8000
+    soundfile.write(path, 0.3 * np.sin(2 * np.pi * pitch * time_s), 8000)
+
+
+@pytest.fixture(scope="session")
+def long_call(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five minutes of the demo calls one after the other: long enough to be interrupted."""
+    path = tmp_path_factory.mktemp("sound") / "long.wav"
+    heard: list[np.ndarray[Any, np.dtype[np.float64]]] = []
+    for file in sorted(CALLS.glob("*.ogg")) * 2:
+        sound, rate = soundfile.read(file, always_2d=True)
+        heard.append(sound[:: rate // 8000, 0])
+        if sum(map(len, heard)) > 300 * 8000:
+            break
+    soundfile.write(path, np.concatenate(heard), 8000)
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[str]:
+    """A PostgreSQL of our own, in a temporary folder; its URL."""
+    needs_debian("postgresql")
+    programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
+    user = "postgres" if os.geteuid() == 0 else None
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    folder = Path(tempfile.mkdtemp(prefix="callaudit-postgres-", dir="/tmp"))
+    if user:
+        shutil.chown(folder, user)
+    initdb: list[str | Path] = [
+        programs / "initdb",
+        "-D",
+        folder / "data",
+        "-U",
+        "callaudit",
+        "--auth=trust",
+        "--no-sync",
+    ]
+    subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
+    # These make it quick; it only has to outlive our own processes.
+    server: list[str | Path] = [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder, "-F"]
+    with subprocess.Popen(
+        server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd=folder
+    ) as process:
+        ready: list[str | Path] = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
+        deadline = time.monotonic() + 60
+        while subprocess.run(ready, check=False).returncode:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+        yield f"postgresql://callaudit@127.0.0.1:{port}/postgres"
+        process.send_signal(signal.SIGINT)
+        process.wait(30)
+    shutil.rmtree(folder)
