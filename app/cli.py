@@ -196,12 +196,12 @@ def _limits(settings: Settings) -> "DecodeLimits":
 
 
 def _write_page(report: "Report", recording: "Recording", file: Path, html: Path, files: int) -> Path:
-    from app.page import render  # noqa: PLC0415
+    from app.page import call, render  # noqa: PLC0415
 
     target = html / f"{file.stem}.html" if files > 1 or html.is_dir() else html
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(render(report, recording), "utf8")
+        target.write_text(render([call(file.name, report, recording)]), "utf8")
     except OSError as error:
         raise CannotStart(f"--html {html}: {error.strerror}") from error
     return target

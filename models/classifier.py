@@ -25,7 +25,7 @@ LONGEST_UTTERANCE = 80  # characters; a longer text is judged by its worst overl
 LONGEST_TEXT = 10_000
 _OVERLAP = 20
 _LONGEST_CONTEXT = 60
-_LONGEST_INPUT = 160  # tokens
+LONGEST_INPUT = 160  # tokens
 
 Logits = NDArray[np.float32]
 
@@ -64,7 +64,7 @@ class Classifier:
         self._outputs = _checked_outputs(folder)
         self._calibration = Calibration.load(folder / "calibration.json")
         self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(_LONGEST_INPUT, strategy="longest_first")
+        self._tokenizer.enable_truncation(LONGEST_INPUT, strategy="longest_first")
         self._tokenizer.enable_padding(pad_id=self._tokenizer.token_to_id("[PAD]") or 0)
         threads = threads or len(os.sched_getaffinity(0))
         on_gpu = device == "cuda" or (device == "auto" and _has_gpu())

@@ -11,7 +11,7 @@ from models.call import KINDS, Form, Judgement, Label
 from pipelines.report import Report, Scores
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=1000)]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 
 
 class Metadata(BaseModel):

@@ -11,7 +11,7 @@ from app.deps import EngineDep
 from app.errors import Problem, refusal
 from app.lenders.schemas import LabelledText, LabelledTexts, Texts
 
-_LARGEST_BODY = 8 * 2**20
+_LARGEST_BODY = 32 * 2**20
 _PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": Texts.model_json_schema()}}}}
 

@@ -18,10 +18,10 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import precision_recall_curve
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
-from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification, PreTrainedTokenizerFast
+from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
 from models.call import KINDS, Form, Label
-from models.classifier import COLLECTOR, OUTPUTS, PREVIOUS_TURNS, Calibration, normalise
+from models.classifier import COLLECTOR, LONGEST_INPUT, OUTPUTS, PREVIOUS_TURNS, Calibration, normalise
 from pipelines.training.dataset import CORPUS, Row, read_rows
 from pipelines.training.noise import Misheard, coarse, syllable, without_marks
 from pipelines.training.texts import ordinary_talk, pretraining_pairs
@@ -66,6 +66,7 @@ def character_tokenizer(characters: Sequence[str]) -> Tokenizer:
     tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Lowercase()])
     tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
     tokenizer.add_special_tokens(list(SPECIAL))
+    tokenizer.enable_truncation(LONGEST_INPUT)
     tokenizer.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -208,7 +209,8 @@ def fine_tune(
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
     masked = _masked_model(tokenizer)
-    masked.load_state_dict(torch.load(options.pretrained, weights_only=True))
+    if options.pretrained:
+        masked.load_state_dict(torch.load(options.pretrained, weights_only=True))
     model = BertForSequenceClassification(masked.config)
     model.bert.embeddings.word_embeddings = masked.bert.embeddings.word_embeddings
     model.bert.load_state_dict(masked.bert.state_dict(), strict=False)
@@ -216,7 +218,7 @@ def fine_tune(
     steps = options.epochs * len(rows) // options.batch
     weights = torch.tensor([1.0] * len(KINDS) + [0.3] * len(Form) + [0.3])
     model.train()
-    step, sums, began = 0, Counter[str](), time.monotonic()
+    step, sums = 0, Counter[str]()
     for _ in range(options.epochs):
         order = sorted(rows, key=lambda row: len(row.text) + chooser.uniform(0, 15))
         batches = [order[i : i + options.batch] for i in range(0, len(order), options.batch)]
@@ -242,7 +244,7 @@ def fine_tune(
             sums.update(loss=loss.item(), n=1)
             if step % 100 == 0:
                 print(
-                    f"fine-tune step {step}/{steps} minute {(time.monotonic() - began) / 60:.1f} loss {sums['loss'] / sums['n']:.4f}",
+                    f"fine-tune step {step}/{steps} loss {sums['loss'] / sums['n']:.4f}",
                     flush=True,
                 )
                 sums.clear()
@@ -321,12 +323,14 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_rows(sorted(CORPUS.glob("*.jsonl")))
     trained_on = [row for row in rows if row.split == "train"]
-    pairs = [(normalise(text), normalise(turn)[-60:]) for text, turn in pretraining_pairs(options.reference)]
-    pairs += [pair_of(row.text, row.previous) for row in trained_on] * 5
-    counts = Counter("".join(text for text, _ in pairs))
+    general = pretraining_pairs(options.reference)
+    counts = Counter("".join(text for text, _ in general))
+    counts.update("".join(row.text for row in trained_on) * 5)
     characters = [c for c, n in counts.most_common() if n >= 4 and len(c) == 1 and not c.isspace()]
     tokenizer, misheard = character_tokenizer(characters), Misheard([c for c in characters if "一" <= c <= "鿿"])
     if options.stage == "pretrain":
+        pairs = [(normalise(text), normalise(turn)[-60:]) for text, turn in general]
+        pairs += [pair_of(row.text, row.previous) for row in trained_on] * 5
         pretrain(pairs, tokenizer, misheard, options)
         return
     talk = random.Random(options.seed).sample(ordinary_talk(options.reference, kept=False), options.ordinary)

@@ -96,7 +96,7 @@ if __name__ == "__main__":
     parser.add_argument("--vocabulary", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--heads", default="1.0,1.1,1.2,1.3,2.0,2.1,2.2,2.3", help="layer.head,…")
+    parser.add_argument("--heads", default="1.0,2.0", help="layer.head,…")
     options = parser.parse_args()
     words = Vocabulary.load(options.vocabulary)
     recogniser = Recogniser(configuration(len(words)), len(words.units))

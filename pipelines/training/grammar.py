@@ -101,9 +101,7 @@ def read_grammar(folder: Path = CORPUS) -> Grammar:
     paths = sorted(folder.glob("grammar*.toml"))
     if not paths:
         raise BadGrammar(f"{folder} has no grammar*.toml")
-    tables: dict[str, dict[str, Any]] = {
-        name: {} for name in ("slots", "products", "contexts", "manners", "regional")
-    }
+    tables: dict[str, dict[str, Any]] = {name: {} for name in ("slots", "products", "contexts", "manners", "regional")}
     rules: list[Rule] = []
     for path in paths:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -267,7 +265,8 @@ def main() -> None:
     with arguments.apart_from.open(encoding="utf-8") as lines:
         apart_from = [json.loads(line)["text"] for line in lines]
     rows = sorted(
-        utterances(grammar, arguments.count, arguments.seed, apart_from=apart_from), key=lambda row: str(row["scenario"])
+        utterances(grammar, arguments.count, arguments.seed, apart_from=apart_from),
+        key=lambda row: str(row["scenario"]),
     )
     with arguments.out.open("w", encoding="utf-8") as out:
         out.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

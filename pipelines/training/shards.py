@@ -10,11 +10,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 from opencc import OpenCC
 from pypinyin import Style, lazy_pinyin
 
-from faster_whisper.feature_extractor import FeatureExtractor
 from pipelines.training.synthesis import VOICES, Synthesizer, Voice
 from pipelines.training.telephone import degrade
 
@@ -37,9 +37,9 @@ def sentences(text: str, longest: int = 26) -> Iterator[str]:
     text = text.replace("?", "？").replace("!", "！").replace(".", "。")
     text = re.sub(r"[“”\"'‘’《》（）()]", "", text)
     part = ""
-    for piece in re.findall(r"[^，。？！]+[，。？！]*", text):
-        mark = piece[-1] if piece[-1] in "，。？！" else ""
-        piece = re.sub(r"[，。？！]+$", "", piece) + mark
+    for clause in re.findall(r"[^，。？！]+[，。？！]*", text):
+        mark = clause[-1] if clause[-1] in "，。？！" else ""
+        piece = re.sub(r"[，。？！]+$", "", clause) + mark
         if part and len(part) + len(piece) > longest:
             yield from _speakable(part)
             part = ""
@@ -58,8 +58,7 @@ def read_texts(paths: list[Path]) -> list[str]:
     simplify = OpenCC("t2s").convert
     found: list[str] = []
     for path in paths:
-        opened = gzip.open(path, "rt", encoding="utf8") if path.suffix == ".gz" else path.open(encoding="utf8")
-        with opened as lines:
+        with gzip.open(path, "rt", encoding="utf8") if path.suffix == ".gz" else path.open(encoding="utf8") as lines:
             for line in lines:
                 found.extend(sentences(simplify(json.loads(line)["text"])))
     return found

@@ -1,0 +1,36 @@
+# make demo: score the bundled calls.  make test: check and test everything.  make serve: start the service.
+PYTHON ?= python3
+BIN := .venv/bin
+export HF_HUB_DISABLE_TELEMETRY := 1
+export DO_NOT_TRACK := 1
+
+.PHONY: demo test check serve clean
+
+demo: .venv/demo
+	$(BIN)/python -m app.demo
+
+serve: .venv/demo
+	$(BIN)/callaudit serve --host 127.0.0.1 --port 8000
+
+test: check
+	$(BIN)/python -m pytest
+
+check: .venv/test
+	$(BIN)/ruff format --check app models pipelines tests
+	$(BIN)/ruff check app models pipelines tests
+	$(BIN)/mypy app models pipelines
+	$(BIN)/lint-imports
+
+# torch comes first: whatever depends on it would fetch the newest build with its CUDA packages.
+.venv/demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable .
+	touch $@
+
+.venv/test: .venv/demo
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,test]"
+	touch $@
+
+clean:
+	rm -rf .venv out

@@ -1,0 +1,64 @@
+"""Report and its recording -> one self-contained HTML page: waveform, flagged utterances, sound."""
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import av
+import numpy as np
+from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
+
+from models.call import SAMPLE_RATE, Channel, Recording
+from pipelines.report import Report
+
+WAVEFORM_BARS = 600
+_BLOCK_S = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """What one section of the page shows."""
+
+    name: str
+    report: Report
+    bars: tuple[tuple[float, ...], ...]  # of every channel, peak of each stretch in [0, 1]
+    sound: str  # data: URL
+
+
+def call(name: str, report: Report, recording: Recording) -> Call:
+    return Call(name, report, tuple(_bars(channel) for channel in recording.channels), _sound(recording))
+
+
+def render(calls: Sequence[Call]) -> str:
+    environment = Environment(
+        loader=PackageLoader("app", "templates"), autoescape=select_autoescape(), undefined=StrictUndefined
+    )
+    return environment.get_template("report.html").render(calls=calls, bars=WAVEFORM_BARS)
+
+
+def _bars(channel: Channel) -> tuple[float, ...]:
+    length = len(channel.samples)
+    edges = np.linspace(0, length, WAVEFORM_BARS + 1).astype(int)
+    peaks = [
+        float(np.abs(channel.samples.read(a, b)).max(initial=0.0)) for a, b in zip(edges[:-1], edges[1:], strict=True)
+    ]
+    loudest = max(peaks) or 1.0
+    return tuple(round(peak / loudest, 3) for peak in peaks)
+
+
+def _sound(recording: Recording) -> str:
+    """Mixed to mono Opus, which every browser plays; AMR and SILK none does."""
+    held = io.BytesIO()
+    with av.open(held, "w", format="ogg") as out:
+        stream = out.add_stream("libopus", rate=SAMPLE_RATE, layout="mono", options={"b": "24000"})
+        length = len(recording.channels[0].samples)
+        for begin in range(0, length, _BLOCK_S * SAMPLE_RATE):
+            end = min(length, begin + _BLOCK_S * SAMPLE_RATE)
+            mixed = np.mean([channel.samples.read(begin, end) for channel in recording.channels], axis=0)
+            samples = (np.clip(mixed, -1, 1) * 32_767).astype(np.int16)[np.newaxis]
+            frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+            frame.sample_rate, frame.pts = SAMPLE_RATE, begin
+            out.mux(stream.encode(frame))
+        out.mux(stream.encode(None))
+    return "data:audio/ogg;base64," + base64.b64encode(held.getvalue()).decode()
