@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from io import BufferedIOBase
 
@@ -35,18 +35,26 @@ def label_lines(source: BufferedIOBase, engine: Engine, in_context: bool) -> int
     """How many lines could not be labelled; each is named on standard error. Empty lines are passed over."""
     wrong = 0
     for batch in _batches(source):
-        asked = []
-        for line in batch:
-            try:
-                asked.append(_parse(line, in_context))
-            except InvalidText as error:
-                wrong += 1
-                typer.echo(f"line {line.number}: {error}", err=True)
-        judged = engine.classify([a.text for a in asked], [a.previous for a in asked]) if asked else []
-        for question, judgement in zip(asked, judged, strict=True):
-            sys.stdout.write(_answer(question.text, judgement) + "\n")
+        try:
+            answers = _label(batch, engine, in_context)
+        except InvalidText:
+            # One bad line fails its batch, so each gets its own answer.
+            answers = []
+            for line in batch:
+                try:
+                    answers += _label([line], engine, in_context)
+                except InvalidText as error:
+                    wrong += 1
+                    typer.echo(f"line {line.number}: {error}", err=True)
+        sys.stdout.writelines(f"{answer}\n" for answer in answers)
         sys.stdout.flush()
     return wrong
+
+
+def _label(lines: Sequence[_Line], engine: Engine, in_context: bool) -> list[str]:
+    asked = [_parse(line, in_context) for line in lines]
+    judged = engine.classify([a.text for a in asked], [a.previous for a in asked])
+    return [_answer(question.text, judgement) for question, judgement in zip(asked, judged, strict=True)]
 
 
 def _batches(source: BufferedIOBase) -> Iterator[list[_Line]]:
@@ -69,16 +77,12 @@ def _batches(source: BufferedIOBase) -> Iterator[list[_Line]]:
 def _parse(line: _Line, in_context: bool) -> _InContext:
     try:
         if in_context:
-            question = _InContext.model_validate_json(line.content)
-        else:
-            question = _InContext(text=line.content.decode("utf8"))
+            return _InContext.model_validate_json(line.content)
+        return _InContext(text=line.content.decode("utf8"))
     except UnicodeDecodeError:
         raise InvalidText("not UTF-8") from None
     except ValidationError as error:
         raise InvalidText(f'not {{"text": …, "previous": […]}}: {error.errors()[0]["msg"]}') from None
-    if not question.text.strip():
-        raise InvalidText("the text is empty")
-    return question
 
 
 def _answer(text: str, judgement: Judgement) -> str:

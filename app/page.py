@@ -4,6 +4,7 @@ import base64
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import av
 import numpy as np
@@ -40,9 +41,7 @@ def render(calls: Sequence[Call]) -> str:
 def _bars(channel: Channel) -> tuple[float, ...]:
     length = len(channel.samples)
     edges = np.linspace(0, length, WAVEFORM_BARS + 1).astype(int)
-    peaks = [
-        float(np.abs(channel.samples.read(a, b)).max(initial=0.0)) for a, b in zip(edges[:-1], edges[1:], strict=True)
-    ]
+    peaks = [float(np.abs(channel.samples.read(a, b)).max(initial=0.0)) for a, b in pairwise(edges)]
     loudest = max(peaks) or 1.0
     return tuple(round(peak / loudest, 3) for peak in peaks)
 

@@ -62,6 +62,7 @@ class ProgressBar:
 
     def __init__(self, name: str) -> None:
         self._wanted = sys.stderr.isatty()
+        self._shown = False
         self._began = time.monotonic()
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         self._progress = Progress(*columns, console=Console(stderr=True), transient=True)
@@ -69,6 +70,7 @@ class ProgressBar:
 
     def __call__(self, share: float) -> None:
         if self._wanted and time.monotonic() - self._began > _SHOW_AFTER_S:
+            self._shown = True
             self._progress.start()
             self._progress.update(self._task, completed=share)
 
@@ -78,4 +80,5 @@ class ProgressBar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._progress.stop()
+        if self._shown:
+            self._progress.stop()

@@ -26,7 +26,7 @@ def spoken(rows: Iterable[Mapping[str, Any]]) -> list[Spoken]:
 
 
 def matched(said: Sequence[Spoken], report: Report) -> list[Pair]:
-    """Every true utterance with the found one that overlaps it most; a flagged one that overlaps none is a false one."""
+    """Every true utterance with the found one that overlaps it most; a flagged one that overlaps none is false."""
     pairs: list[Pair] = []
     used: set[int] = set()
     for true in said:

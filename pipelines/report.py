@@ -8,7 +8,6 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from models.call import KINDS, Finding, Form, Label, Recording, Speaker
 
-SCHEMA_VERSION = "1.0"
 WORST_UTTERANCES = 5
 
 
@@ -81,7 +80,7 @@ class Summary(_Part):
 class Report(_Part):
     """Everything that callaudit says about one recording."""
 
-    schema_version: Literal["1.0"] = SCHEMA_VERSION
+    schema_version: Literal["1.0"] = "1.0"
     recording: RecordingPart
     models: tuple[ModelPart, ...]
     utterances: tuple[UtterancePart, ...]
@@ -109,15 +108,15 @@ def summarise(utterances: Sequence[UtterancePart]) -> Summary:
     suspected = [u for u in utterances if u.labels and u.speaker is not Speaker.BORROWER]
     settled = {label for u in collector if not u.needs_review for label in u.labels}
     worst = sorted(suspected, key=lambda u: -max(u.scores.model_dump().values()))[:WORST_UTTERANCES]
-    seconds = Counter[str]()
-    for u in utterances:
-        seconds[u.speaker.value] += u.end - u.start
+    seconds = {
+        speaker.value: round(sum(u.end - u.start for u in utterances if u.speaker is speaker), 2) for speaker in Speaker
+    }
     return Summary(
         verdict=tuple(kind for kind in KINDS if kind in settled),
         awaiting_review=sum(u.needs_review for u in suspected),
         collector=Counts(**Counter(u.label.value for u in collector)),
         worst=tuple(u.index for u in worst),
-        speech_seconds=SpeechSeconds(**{speaker: round(total, 2) for speaker, total in seconds.items()}),
+        speech_seconds=SpeechSeconds(**seconds),
     )
 
 

@@ -307,9 +307,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=["pretrain", "fine-tune"])
     parser.add_argument("--reference", type=Path, required=True, help="folder of reference data")
-    parser.add_argument(
-        "--pretrained", type=Path, required=True, help="weights that pretrain writes and fine-tune reads"
-    )
+    parser.add_argument("--pretrained", type=Path, help="weights that pretrain writes and fine-tune reads")
     parser.add_argument("--heard", type=Path, help="JSON: text -> what the recogniser made of it")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--minutes", type=float, default=15)

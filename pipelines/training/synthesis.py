@@ -12,15 +12,14 @@ from pypinyin import Style, lazy_pinyin
 SAMPLE_RATE = 16_000
 
 # Variants that sound like people. Those in HELD_OUT speak only in tests, demo calls and evaluation.
-VOICES = tuple(  # noqa: SIM905 - a list of sixty lines says no more
-    """
+_NAMES = """
     m1 m2 m3 m4 m6 m7 m8 f1 f2 f3 f5 Alex Alicia Andrea
     Annie Diogo Gene Henrique Hugo Lee Marco Mario Mike Nguyen adam anika antonio aunty
     belinda benjamin boris caleb david ed edward grandma grandpa iven iven3 kaukovalta klatt klatt3
     klatt4 marcelo max miguel norbert pablo paul pedro quincy robert sandro shelby steph2 travis
     victor zac
-    """.split()
-)
+"""
+VOICES = tuple(_NAMES.split())
 HELD_OUT = ("f4", "m5", "linda", "john", "Michael", "steph", "Andy", "michel", "Gene2", "klatt2")
 
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
