@@ -26,7 +26,7 @@ MIB = 2**20
 
 
 @pytest.fixture(scope="module")
-def scored(service: Program) -> dict[str, Any]:
+def scored(service: Program) -> Any:
     """A demo call that went all the way."""
     metadata = {"call_id": "crm-7", "collector_id": "c-scored", "called_at": "2026-03-01T20:15:00+08:00"}
     call = service.finished(service.accepted(DEMO, metadata=json.dumps(metadata)))
@@ -215,7 +215,7 @@ def test_texts_may_come_with_what_was_said_before(service: Program) -> None:
         (b'{"texts": [" "]}', 422, "texts.0"),
         (json.dumps({"texts": ["a"] * 1001}).encode(), 422, "1000"),
         (b'{"texts": ["a"], "previous": []}', 422, "previous"),
-        (b'{"texts": ["' + b"a" * 9 * MIB + b'"]}', 413, "larger"),
+        (b'{"texts": ["' + b"a" * 33 * MIB + b'"]}', 413, "larger"),
         (b'{"texts": ["\xff"]}', 422, "JSON"),
     ],
 )
