@@ -19,6 +19,7 @@ from pipelines.training.diversity import Texts, distinct_ngrams, near_duplicates
 CORPUS = Path(__file__).parent / "corpus"
 _CHOICE = re.compile(r"\(([^(){}]*)\)|\{(\w+)\}")
 _MARKS = re.compile(r"[，。？！、；：…]+")
+_ASKS = re.compile("(吗|呢|啥|什么|多少|怎么办)$")
 _STAGES = {"M0": 1, "M1": 5, "M2": 6, "M3": 7, "legal": 2}
 _VOICES = {"first_party": 3, "agency": 5, "fake_lawyer": 1}
 
@@ -86,8 +87,8 @@ class Speaking:
     threat: float = 0.17
     insult: float = 0.14
     third_party_contact: float = 0.16
-    alike_from: float = 0.5  # Jaccard of character 4-grams
-    attempts: int = 40  # until a rule counts as used up
+    alike_from: float = 0.45  # Jaccard of character 4-grams
+    tries: int = 24  # the one least like all before is kept
     shortest: int = 2
     longest: int = 60
     lead: float = 0.25
@@ -165,6 +166,8 @@ def utterances(
 
 
 def _rules_of(group: dict[str, Any], file: str) -> Iterator[Rule]:
+    if missing := {"id", "says"} - group.keys():
+        raise BadGrammar(f"{file}: group {group.get('id')} has no {sorted(missing)}")
     defaults = {key: value for key, value in group.items() if key not in ("id", "says")}
     for number, says in enumerate(group["says"], 1):
         name = f"{group['id']}-{number:02}"
@@ -204,34 +207,34 @@ def _check(grammar: Grammar) -> None:
 
 def _unlike(rule: Rule, grammar: Grammar, speaking: Speaking, texts: Texts, chance: random.Random) -> Row | None:
     """A row unlike all texts so far, or None when the rule has no more to say."""
-    for _ in range(speaking.attempts):
-        product = chance.choice(list(grammar.products))
-        slots = {**grammar.slots, "product": grammar.products[product]}
-        text = _spoken(rule, replace(grammar, slots=slots), speaking, chance)
-        if not speaking.shortest <= len(text) <= speaking.longest or texts.nearest(text) >= speaking.alike_from:
-            continue
-        texts.add(text)
-        previous: list[str] = []
-        if rule.context != "open" and chance.random() >= speaking.without_context:
-            previous = expand(chance.choice(grammar.contexts[rule.context]), slots, chance).split(" >> ")
-        if chance.random() < speaking.unpunctuated:
-            text, *previous = (_unpunctuated(turn, chance) for turn in (text, *previous))
-        voices = {name: weight for name, weight in _VOICES.items() if not rule.voice or name in rule.voice}
-        return {
-            "scenario": rule.id,
-            "stage": chance.choices(list(_STAGES), list(_STAGES.values()))[0],
-            "product": product,
-            "voice": chance.choices(list(voices), list(voices.values()))[0],
-            "split": rule.split,
-            "speaker": rule.speaker,
-            "text": text,
-            "previous": previous,
-            "labels": [label.value for label in rule.labels],
-            "forms": [form.value for form in rule.forms],
-            "hard": rule.hard,
-            "source": "grammar",
-        }
-    return None
+    product = chance.choice(list(grammar.products))
+    grammar = replace(grammar, slots={**grammar.slots, "product": grammar.products[product]})
+    said = [_spoken(rule, grammar, speaking, chance) for _ in range(speaking.tries)]
+    likeness = {text: texts.nearest(text) for text in said if speaking.shortest <= len(text) <= speaking.longest}
+    text = min(likeness, key=likeness.__getitem__, default=None)
+    if text is None or likeness[text] >= speaking.alike_from:
+        return None
+    texts.add(text)
+    previous: list[str] = []
+    if rule.context != "open" and chance.random() >= speaking.without_context:
+        previous = expand(chance.choice(grammar.contexts[rule.context]), grammar.slots, chance).split(" >> ")
+    if chance.random() < speaking.unpunctuated:
+        text, *previous = (_unpunctuated(turn, chance) for turn in (text, *previous))
+    voices = {name: weight for name, weight in _VOICES.items() if not rule.voice or name in rule.voice}
+    return {
+        "scenario": rule.id,
+        "stage": chance.choices(list(_STAGES), list(_STAGES.values()))[0],
+        "product": product,
+        "voice": chance.choices(list(voices), list(voices.values()))[0],
+        "split": rule.split,
+        "speaker": rule.speaker,
+        "text": text,
+        "previous": previous,
+        "labels": [label.value for label in rule.labels],
+        "forms": [form.value for form in rule.forms],
+        "hard": rule.hard,
+        "source": "grammar",
+    }
 
 
 def _spoken(rule: Rule, grammar: Grammar, speaking: Speaking, chance: random.Random) -> str:
@@ -245,6 +248,8 @@ def _spoken(rule: Rule, grammar: Grammar, speaking: Speaking, chance: random.Ran
         for standard, local in chance.choice(list(grammar.regional.values())).items():
             text = text.replace(standard, local)
     text = re.sub(r"，([，？])", r"\1", text)
+    if _ASKS.search(text):
+        return text + "？"
     return text if text.endswith(("？", "！", "。")) else text + chance.choice(("。", "。", "。", "！", ""))
 
 
