@@ -159,12 +159,10 @@ def write_tone(path: Path, seconds: float, pitch: float = 440.0) -> None:
 
 @pytest.fixture(scope="session")
 def long_call(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three minutes of demo calls on each of two channels: long enough to be interrupted."""
+    """Two minutes of demo calls, on each of two channels: long enough to be interrupted."""
     path = tmp_path_factory.mktemp("sound") / "long.wav"
-    calls = [
-        soundfile.read(CALLS / f"{name}.ogg")[0] for name in ("late-first-job", "shop-owner-visits", "angry-borrower")
-    ]
-    soundfile.write(path, np.concatenate(calls)[: 180 * 8000], 8000)
+    calls = [soundfile.read(CALLS / f"{name}.ogg")[0] for name in ("late-first-job", "shop-owner-visits")]
+    soundfile.write(path, np.concatenate(calls)[: 120 * 8000], 8000)
     return path
 
 
