@@ -112,7 +112,7 @@ def pretrain(
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
-    model = _masked_model(tokenizer)
+    model = _masked_model(tokenizer, dropout=0.0)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)
     began = time.monotonic()
     sums, step = Counter[str](), 0
@@ -120,14 +120,15 @@ def pretrain(
         spent = (time.monotonic() - began) / 60 / options.minutes
         if spent >= 1:
             break
-        inputs = encode(tokenizer, batch)
-        targets = inputs["input_ids"].clone()
-        chosen = (torch.rand(targets.shape) < 0.18) & (targets >= len(SPECIAL))
-        targets[~chosen] = -100
+        inputs = encode(tokenizer, [(text, turn if chooser.random() < 0.3 else "") for text, turn in batch])
+        targets = inputs["input_ids"]
+        chosen = (torch.rand(targets.shape) < 0.25) & (targets >= len(SPECIAL))
         inputs["input_ids"] = _corrupt(inputs["input_ids"], chosen, tokenizer, misheard, chooser)
         for group in optimiser.param_groups:
             group["lr"] = options.rate * min(1, (step + 1) / 200) * max(0.02, 1 - spent)
-        loss = model(**inputs, labels=targets).loss
+        # Only the masked positions reach the vocabulary: its projection is a third of the model's work.
+        hidden = model.bert(**inputs).last_hidden_state[chosen]
+        loss = nn.functional.cross_entropy(model.cls(hidden), targets[chosen])
         optimiser.zero_grad()
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -145,9 +146,10 @@ def pretrain(
     torch.save(model.state_dict(), options.pretrained)
 
 
-def _masked_model(tokenizer: Tokenizer) -> BertForMaskedLM:
+def _masked_model(tokenizer: Tokenizer, dropout: float = 0.1) -> BertForMaskedLM:
     entries = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
     config = configuration(len(entries))
+    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
     config.tie_word_embeddings = False
     model = BertForMaskedLM(config)
     model.bert.embeddings.word_embeddings = PinyinEmbedding(entries, config.hidden_size)
@@ -170,7 +172,7 @@ def _batches(pairs: list[tuple[str, str]], size: int, chooser: random.Random) ->
     """For ever; batches of like length from large random pools."""
     while True:
         pool = chooser.choices(pairs, k=size * 40)
-        pool.sort(key=lambda pair: len(pair[0]) + len(pair[1]))
+        pool.sort(key=lambda pair: len(pair[0]))
         batches = [pool[i : i + size] for i in range(0, len(pool), size)]
         chooser.shuffle(batches)
         yield from batches

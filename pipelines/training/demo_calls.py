@@ -33,7 +33,7 @@ def render(script: Path, synthesizer: Synthesizer) -> None:
     position = SAMPLE_RATE // 2
     for utterance in call["utterances"]:
         side = "collector" if utterance["speaker"] == "collector" else "borrower"
-        speech = synthesizer.speak(utterance["text"], Voice(**call["voices"][side]))
+        speech = synthesizer.speak(utterance["text"], Voice(**call["voices"][side])).samples
         speech = speech / np.abs(speech).max() * random.uniform(0.4, 0.7)
         pieces.append((0 if side == "collector" else 1, position, speech))
         utterance["start"] = round(position / SAMPLE_RATE, 2)

@@ -99,7 +99,7 @@ if __name__ == "__main__":
     parser.add_argument("--heads", default="1.0,2.0", help="layer.head,…")
     options = parser.parse_args()
     words = Vocabulary.load(options.vocabulary)
-    recogniser = Recogniser(configuration(len(words)), len(words.units))
+    recogniser = Recogniser(configuration(len(words)), len(words.syllables))
     recogniser.load_state_dict(torch.load(options.weights, weights_only=True)["model"])
     pairs = [(int(layer), int(head)) for layer, head in (pair.split(".") for pair in options.heads.split(","))]
     export(recogniser, words, options.out, pairs)

@@ -1,4 +1,4 @@
-"""Sentences -> shards of synthetic telephone speech: log-mel frames with their words and pinyin units."""
+"""Sentences -> shards of synthetic telephone speech: log-mel frames with their words and the time of each."""
 
 import argparse
 import gzip
@@ -13,10 +13,10 @@ import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 from opencc import OpenCC
-from pypinyin import Style, lazy_pinyin
 
 from pipelines.training.synthesis import VOICES, Synthesizer, Voice
 from pipelines.training.telephone import degrade
+from pipelines.training.texts import held_out
 
 HANZI = re.compile(r"[一-鿿]")
 _SPEAKABLE = re.compile(r"[一-鿿，。？！]+")
@@ -53,60 +53,65 @@ def _speakable(part: str) -> Iterator[str]:
         yield part
 
 
-def read_texts(paths: list[Path]) -> list[str]:
-    """Sentences of .jsonl(.gz) files with a `text` field."""
+def read_texts(path: Path) -> list[str]:
+    """Sentences of a .jsonl(.gz) file with a `text` field; what is kept for measuring is left out."""
     simplify = OpenCC("t2s").convert
     found: list[str] = []
-    for path in paths:
-        with gzip.open(path, "rt", encoding="utf8") if path.suffix == ".gz" else path.open(encoding="utf8") as lines:
-            for line in lines:
-                found.extend(sentences(simplify(json.loads(line)["text"])))
+    with gzip.open(path, "rt", encoding="utf8") if path.suffix == ".gz" else path.open(encoding="utf8") as lines:
+        for line in lines:
+            row = json.loads(line)
+            if row.get("split", "train") == "train" and ("split" in row or not held_out(row["text"])):
+                found.extend(sentences(simplify(row["text"])))
     return found
 
 
-def pinyin_units(text: str) -> list[list[str]]:
-    """Toneless initial and final of every Chinese character in turn: what the encoder's CTC loss spells."""
-    characters = "".join(HANZI.findall(text))
-    initials = lazy_pinyin(characters, style=Style.INITIALS, strict=False)
-    finals = lazy_pinyin(characters, style=Style.FINALS, strict=False)
-    return [[unit for unit in pair if unit] for pair in zip(initials, finals, strict=True)]
+def voiced(chooser: random.Random) -> Voice:
+    return Voice(chooser.choice(VOICES), chooser.randint(15, 85), chooser.randint(25, 85), chooser.randint(165, 310))
 
 
-def write_shards(texts: list[str], out: Path, seed: int, count: int, per_shard: int = 400) -> None:
-    """`count` shards of `per_shard` random texts, each in a random voice over a random telephone path."""
+def write_shards(sources: list[list[str]], out: Path, seed: int, count: int, per_shard: int = 400) -> None:
+    """`count` shards of `per_shard` texts, each source as often as another, in random voices over random lines.
+
+    A shard holds `mel` (frames, 80) of all clips, `lengths`, `texts`, `syllables` (joined by spaces) and `spans`
+    (syllables of all clips, 2): first frame and end of each within its clip.
+    """
     chooser, noise_of = random.Random(seed), np.random.default_rng(seed)
     synthesizer = Synthesizer()
     before = np.zeros(0, np.float32)
     for number in range(count):
-        frames, spoken, lengths = [], [], []
-        for _ in range(per_shard):
-            text = chooser.choice(texts)
-            voice = Voice(
-                chooser.choice(VOICES), chooser.randint(15, 85), chooser.randint(25, 85), chooser.randint(170, 310)
-            )
-            speech = synthesizer.speak(text, voice)
-            if speech.size < 3_200:
+        frames, texts, lengths, syllables, spans = [], [], [], [], []
+        while len(texts) < per_shard:
+            text = chooser.choice(chooser.choice(sources))
+            speech = synthesizer.speak(text, voiced(chooser))
+            if speech.samples.size < 3_200 or len(speech.syllables) != len(HANZI.findall(text)):
                 continue
-            heard = degrade(speech, noise_of, before if before.size >= speech.size else None)
-            before = speech
-            pause = np.zeros(int(chooser.uniform(0.05, 0.3) * 16_000), np.float32)
-            mel = log_mel(np.concatenate([pause, heard, pause]))
+            samples = speech.samples
+            heard = degrade(samples, noise_of, before if before.size >= samples.size else None)
+            before = samples
+            lead = chooser.uniform(0.05, 0.3)
+            tail = np.zeros(int(chooser.uniform(0.05, 0.3) * 16_000), np.float32)
+            mel = log_mel(np.concatenate([np.zeros(int(lead * 16_000), np.float32), heard, tail]))
             frames.append(mel)
-            spoken.append(text)
+            texts.append(text)
             lengths.append(len(mel))
+            syllables.append(" ".join(speech.syllables))
+            spans.append(((speech.spans + lead) * 100).round().astype(np.int16))
         target = out / f"{seed:03d}-{number:04d}.npz"
         with (out / f".{target.name}").open("wb") as unfinished:
-            np.savez(unfinished, mel=np.concatenate(frames), lengths=lengths, texts=spoken)
+            np.savez(
+                unfinished, mel=np.concatenate(frames), lengths=lengths, texts=texts, syllables=syllables,
+                spans=np.concatenate(spans),
+            )  # fmt: skip
         Path(unfinished.name).rename(target)
 
 
 if __name__ == "__main__":
     torch.set_num_threads(1)
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("texts", type=Path, nargs="+")
+    parser.add_argument("texts", type=Path, nargs="+", help="a file named twice is drawn from twice as often")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=10)
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
-    write_shards(read_texts(options.texts), options.out, options.seed, options.count)
+    write_shards([read_texts(path) for path in options.texts], options.out, options.seed, options.count)

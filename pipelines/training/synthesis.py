@@ -1,4 +1,4 @@
-"""Chinese text -> speech with known words, through the espeak-ng library in-process."""
+"""Chinese text -> speech with known words and times, through the espeak-ng library in-process."""
 
 import ctypes
 import ctypes.util
@@ -25,7 +25,25 @@ HELD_OUT = ("f4", "m5", "linda", "john", "Michael", "steph", "Andy", "michel", "
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
 _RATE, _PITCH, _RANGE = 1, 3, 4
-_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+_WORD, _END = 1, 5
+
+
+class _Event(ctypes.Structure):
+    """espeak_EVENT of speak_lib.h."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("unique_identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # in characters, from 1
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),
+        ("sample", ctypes.c_int),
+        ("user_data", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(_Event))
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +56,15 @@ class Voice:
     rate: int = 175
 
 
+@dataclass(frozen=True, slots=True)
+class Speech:
+    """Float32 samples in [-1, 1] at 16 kHz, silence at both ends removed, and what sounds when."""
+
+    samples: NDArray[np.float32]
+    syllables: tuple[str, ...]  # pinyin with tone number, one a Chinese character
+    spans: NDArray[np.float32]  # (syllables, 2): start and end in seconds
+
+
 class Synthesizer:
     """espeak-ng speaking Mandarin; one per process, for the library keeps global state."""
 
@@ -48,36 +75,58 @@ class Synthesizer:
         self._library = ctypes.CDLL(name)
         self._rate = self._library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, None, 0)
         self._chunks: list[NDArray[np.int16]] = []
+        self._events: list[tuple[int, int, int]] = []  # type, place in the text, sample
         self._callback = _Callback(self._collect)  # kept: ctypes does not own it
         self._library.espeak_SetSynthCallback(self._callback)
 
-    def _collect(self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, _: object) -> int:
+    def _collect(
+        self, samples: "ctypes._Pointer[ctypes.c_short]", count: int, events: "ctypes._Pointer[_Event]"
+    ) -> int:
+        number = 0
+        while events[number].type:
+            event = events[number]
+            if event.type in {_WORD, _END}:
+                self._events.append((event.type, event.text_position - 1, event.sample))
+            number += 1
         if samples and count > 0:
             self._chunks.append(np.ctypeslib.as_array(samples, (count,)).copy())
         return 0
 
-    def speak(self, text: str, voice: Voice) -> NDArray[np.float32]:
-        """Float32 samples in [-1, 1] at 16 kHz, silence at both ends removed."""
+    def speak(self, text: str, voice: Voice) -> Speech:
         self._library.espeak_SetVoiceByName(f"cmn-latn-pinyin+{voice.variant}".encode())
         for parameter, value in ((_RATE, voice.rate), (_PITCH, voice.pitch), (_RANGE, voice.intonation)):
             self._library.espeak_SetParameter(parameter, value, 0)
-        spoken = pinyin_text(text).encode()
-        self._chunks = []
+        parts = pinyin(text)
+        spoken = " ".join(parts).encode()
+        self._chunks, self._events = [], []
         self._library.espeak_Synth(spoken, len(spoken) + 1, 0, 1, 0, _CHARS_UTF8, None, None)
         self._library.espeak_Synchronize()
-        if not self._chunks:
-            return np.zeros(0, np.float32)
-        samples = np.concatenate(self._chunks).astype(np.float32) / 32768
+        samples = np.concatenate([np.zeros(0, np.int16), *self._chunks]).astype(np.float32) / 32768
         loud = np.flatnonzero(np.abs(samples) > 0.005)
         if loud.size == 0:
-            return np.zeros(0, np.float32)
-        resampled: NDArray[np.float32] = soxr.resample(samples[loud[0] : loud[-1] + 1], self._rate, SAMPLE_RATE).astype(
-            np.float32
-        )
-        return resampled
+            return Speech(np.zeros(0, np.float32), (), np.zeros((0, 2), np.float32))
+        first, last = int(loud[0]), int(loud[-1]) + 1
+        syllables, spans = self._timed(parts)
+        resampled = soxr.resample(samples[first:last], self._rate, SAMPLE_RATE).astype(np.float32)
+        seconds = np.clip(spans - first, 0, last - first) / self._rate
+        return Speech(resampled, syllables, seconds.astype(np.float32))
+
+    def _timed(self, parts: list[str]) -> tuple[tuple[str, ...], NDArray[np.int64]]:
+        """Syllables whose start espeak reported, each lasting to the next event."""
+        at, place = {}, 0
+        for part in parts:
+            at[place] = part
+            place += len(part) + 1
+        syllables, spans = [], []
+        for (kind, position, sample), following in zip(self._events, [*self._events[1:], None], strict=True):
+            part = at.get(position, "")
+            if kind == _WORD and part[-1:].isdigit() and following is not None:
+                syllables.append(part)
+                spans.append((sample, following[2]))
+        return tuple(syllables), np.array(spans, np.int64).reshape(-1, 2)
 
 
-def pinyin_text(text: str) -> str:
-    """Pinyin with tone numbers and sandhi: espeak reads polyphones wrong (还款 as hai2 kuan3)."""
+def pinyin(text: str) -> list[str]:
+    """Pinyin with tone numbers and sandhi, marks between: espeak reads polyphones wrong (还款 as hai2 kuan3)."""
     syllables = lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True, tone_sandhi=True)
-    return " ".join(syllable.strip() for syllable in syllables).replace("ü", "v")
+    return [syllable.strip().replace("ü", "v") for syllable in syllables]

@@ -1,7 +1,8 @@
 """Shards of speech -> a Whisper-architecture Mandarin recogniser, trained from scratch.
 
-The encoder learns first with a CTC loss over pinyin initials and finals, which finds the alignment that attention
-alone does not; the decoder over characters joins, and at last whole padded 30 s windows as faster-whisper feeds them.
+Synthetic speech knows when each syllable sounds, so nothing has to be aligned by chance: stage `encoder` learns the
+syllable of every frame, stage `decoder` learns to read them with two heads taught where to look, and stage `windows`
+trains the whole on padded 30 s windows as faster-whisper feeds them.
 """
 
 import argparse
@@ -22,11 +23,13 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from pipelines.training.nonspeech import SOUNDS, sound
-from pipelines.training.shards import HANZI, log_mel, pinyin_units, read_texts
+from pipelines.training.shards import HANZI, log_mel, read_texts
+from pipelines.training.synthesis import pinyin
 
 WINDOW_FRAMES = 3_000
 LONGEST_TEXT = 440
-WEIGHTS = {"ctc": 0.3, "decoding": 1.0, "following": 0.3}
+TONES = 6  # 0 where nobody speaks, 5 the neutral one
+WEIGHTS = {"syllable": 0.5, "before": 0.2, "tone": 0.2, "decoding": 1.0, "following": 0.3}
 GUIDED = ((1, 0), (2, 0))  # (layer, head) of the decoder that are taught to follow the sound; they give word times
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>", "<|nospeech|>")
 EOT, START, ZH, TRANSCRIBE, NO_TIMESTAMPS, NO_SPEECH = range(len(SPECIAL))
@@ -35,71 +38,65 @@ PROMPT = (START, ZH, TRANSCRIBE, NO_TIMESTAMPS)
 
 @dataclass(frozen=True, slots=True)
 class Clip:
-    """One synthetic utterance: (frames, 80) log-mel, its text."""
+    """One synthetic utterance."""
 
-    mel: NDArray[np.float16]
+    mel: NDArray[np.float16]  # (frames, 80), log10
     text: str
+    syllables: tuple[str, ...]  # with tone number, one a Chinese character
+    spans: NDArray[np.int16]  # (syllables, 2), frames
 
 
 @dataclass(frozen=True, slots=True)
 class Batch:
     mel: Tensor  # (batch, 80, frames), scaled as Whisper does
-    positions: Tensor  # (batch,) encoder positions that hold sound
-    units: list[Tensor]
+    syllable: Tensor  # (batch, frames / 2): the syllable that sounds, 0 none, -100 beyond the sound
+    before: Tensor  # the syllable before that one
+    tone: Tensor
     tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
     silent: Tensor  # (batch,) nobody speaks
-    spans: list[list[tuple[int, int]]]  # of every text token, the units that sound it
+    sounding: Tensor  # (batch, text tokens, 2): positions at which a token sounds, half open; empty for a mark
 
 
 class Vocabulary:
-    """Characters and pinyin units to ids; training uses a compact table, export spreads it to Whisper's layout."""
+    """Characters and toneless syllables to ids; a compact table, which export spreads to Whisper's layout."""
 
-    def __init__(self, characters: list[str], units: list[str]) -> None:
-        self.characters, self.units = characters, units
-        self._character_id = {c: i + len(SPECIAL) for i, c in enumerate(characters)}
-        self._unit_id = {u: i + 1 for i, u in enumerate(units)}
+    def __init__(self, characters: list[str], syllables: list[str]) -> None:
+        self.characters, self.syllables = characters, syllables
+        self.character_id = {c: i + len(SPECIAL) for i, c in enumerate(characters)}
+        self.syllable_id = {s: i + 1 for i, s in enumerate(syllables)}
 
     @classmethod
     def of(cls, texts: list[str], least: int = 2, most: int = 5_000) -> "Vocabulary":
         counts = Counter("".join(texts))
         characters = [c for c, n in counts.most_common(most) if n >= least]
-        units = sorted({u for c in characters if HANZI.match(c) for u in pinyin_units(c)[0]})
-        return cls(characters, units)
+        sounds = {s.rstrip("12345") for text in texts for s in pinyin("".join(HANZI.findall(text)))}
+        return cls(characters, sorted(sounds))
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
         return cls(**json.loads(path.read_text("utf8")))
 
     def save(self, path: Path) -> None:
-        path.write_text(json.dumps({"characters": self.characters, "units": self.units}, ensure_ascii=False), "utf8")
+        parts = {"characters": self.characters, "syllables": self.syllables}
+        path.write_text(json.dumps(parts, ensure_ascii=False), "utf8")
 
     def __len__(self) -> int:
         return len(SPECIAL) + len(self.characters)
 
-    def spell(self, text: str) -> tuple[list[int], list[int], list[tuple[int, int]]]:
-        """Tokens, units, and of every token the half-open range of units that sound it (empty for a mark)."""
-        sounds = iter(pinyin_units(text))
-        tokens, units, spans = [], [], []
-        for character in text:
-            begin = len(units)
-            if HANZI.match(character):
-                units += [self._unit_id[u] for u in next(sounds) if u in self._unit_id]
-            if character in self._character_id:
-                tokens.append(self._character_id[character])
-                spans.append((begin, len(units)))
-        return tokens, units, spans
-
-    def text(self, tokens: list[int]) -> str:
-        return "".join(self.characters[t - len(SPECIAL)] for t in tokens if t >= len(SPECIAL))
-
 
 class Recogniser(nn.Module):
-    """transformers' Whisper and a CTC head over pinyin units on its encoder."""
+    """transformers' Whisper, and what its encoder is taught beside: this frame's syllable, the one before, the tone."""
 
-    def __init__(self, config: WhisperConfig, units: int) -> None:
+    def __init__(self, config: WhisperConfig, syllables: int) -> None:
         super().__init__()
         self.whisper = WhisperForConditionalGeneration(config)
-        self.ctc = nn.Linear(config.d_model, units + 1)
+        self.frame = nn.ModuleDict(
+            {
+                "syllable": nn.Linear(config.d_model, syllables + 1),
+                "before": nn.Linear(config.d_model, syllables + 1),
+                "tone": nn.Linear(config.d_model, TONES),
+            }
+        )
         with torch.no_grad():
             positions = self.whisper.model.decoder.embed_positions.weight
             positions.copy_(_sinusoids(*positions.shape) * 0.1)
@@ -107,9 +104,10 @@ class Recogniser(nn.Module):
         eager = copy.copy(config)
         eager._attn_implementation = "eager"
         self._attention: dict[int, Tensor] = {}
-        for number, layer in enumerate(self.whisper.model.decoder.layers):
-            layer.encoder_attn.config = eager
-            layer.encoder_attn.register_forward_hook(self._keep(number))
+        for layer in {layer for layer, _ in GUIDED}:
+            attention = self.whisper.model.decoder.layers[layer].encoder_attn
+            attention.config = eager
+            attention.register_forward_hook(self._keep(layer))
 
     def _keep(self, layer: int) -> Callable[[nn.Module, object, tuple[Tensor, Tensor]], None]:
         def keep(_: nn.Module, __: object, output: tuple[Tensor, Tensor]) -> None:
@@ -128,71 +126,36 @@ class Recogniser(nn.Module):
         encoded: Tensor = encoder.layer_norm(hidden)
         return encoded
 
-    def losses(self, batch: Batch, with_decoder: bool) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+        if stage == "decoder":
+            with torch.no_grad():
+                hidden = self.encode(batch.mel)
+            return self._decoding(hidden, batch)
         hidden = self.encode(batch.mel)
-        log_probs = self.ctc(hidden).log_softmax(-1)
-        lengths = torch.tensor([len(u) for u in batch.units])
-        ctc = nn.functional.ctc_loss(
-            log_probs.transpose(0, 1),
-            torch.cat(batch.units),
-            batch.positions,
-            lengths,
-            reduction="sum",
-            zero_infinity=True,
-        ) / lengths.sum().clamp(min=1)
-        if not with_decoder:
-            return {"ctc": ctc}
+        heard = {name: self._frames(name, hidden, getattr(batch, name)) for name in self.frame}
+        return heard if stage == "encoder" else heard | self._decoding(hidden, batch)
+
+    def _frames(self, name: str, hidden: Tensor, targets: Tensor) -> Tensor:
+        known = targets >= 0
+        return nn.functional.cross_entropy(self.frame[name](hidden[known]), targets[known])
+
+    def _decoding(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
         inputs = batch.tokens[:, :-1].clamp(min=0)
         targets = batch.tokens[:, 1:].clone()
         targets[:, 0] = torch.where(batch.silent, NO_SPEECH, ZH)
         targets[:, 1 : len(PROMPT) - 1] = -100
         decoded = self.whisper.model.decoder(input_ids=inputs, encoder_hidden_states=hidden, use_cache=False)
-        logits = self.whisper.proj_out(decoded.last_hidden_state)
-        decoding = nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten(), label_smoothing=0.05)
-        near = sounding(log_probs.detach(), batch)
-        followed = [self._attention[layer][:, head, len(PROMPT) - 1 :] for layer, head in GUIDED]
-        following = sum(
-            -((attention[:, : near.shape[1]] * near).sum(-1) + 1e-4).log()[near.any(-1)].mean()
-            for attention in followed
-        )
-        return {"ctc": ctc, "decoding": decoding, "following": following / len(GUIDED)}
-
-
-def sounding(log_probs: Tensor, batch: Batch) -> Tensor:
-    """(batch, text tokens, frames) mask of the frames that sound each token, by forced alignment of the CTC units."""
-    near = torch.zeros(len(batch.spans), max(map(len, batch.spans)), log_probs.shape[1])
-    for row, spans in enumerate(batch.spans):
-        units, frames = batch.units[row], int(batch.positions[row])
-        if not 0 < len(units) <= frames // 2:
-            continue
-        peaks = _align(log_probs[row, :frames].numpy(), units.numpy())
-        for token, (begin, end) in enumerate(spans):
-            if end > begin:
-                near[row, token, max(0, peaks[begin] - 4) : peaks[end - 1] + 6] = 1
-    return near
-
-
-def _align(log_probs: NDArray[np.float32], units: NDArray[np.int64]) -> list[int]:
-    """First frame of every unit on the best path through blanks and units (Viterbi)."""
-    labels = np.zeros(2 * len(units) + 1, np.int64)
-    labels[1::2] = units
-    skips = np.zeros(len(labels), bool)
-    skips[3::2] = units[1:] != units[:-1]
-    emitted = log_probs[:, labels]
-    best = np.full(len(labels), -np.inf, np.float32)
-    best[:2] = emitted[0, :2]
-    steps = np.zeros(emitted.shape, np.int8)
-    for frame in range(1, len(emitted)):
-        came = np.stack([best, np.r_[-np.inf, best[:-1]], np.where(skips, np.r_[-np.inf, -np.inf, best[:-2]], -np.inf)])
-        steps[frame] = came.argmax(0)
-        best = came.max(0) + emitted[frame]
-    state = len(labels) - 1 if best[-1] >= best[-2] else len(labels) - 2
-    first = [0] * len(units)
-    for frame in range(len(emitted) - 1, -1, -1):
-        if state % 2:
-            first[state // 2] = frame
-        state -= int(steps[frame, state])
-    return first
+        known = targets >= 0
+        logits = self.whisper.proj_out(decoded.last_hidden_state[known])
+        decoding = nn.functional.cross_entropy(logits, targets[known], label_smoothing=0.05)
+        if not batch.sounding.numel():
+            return {"decoding": decoding}
+        place = torch.arange(hidden.shape[1])
+        near = (place >= batch.sounding[..., :1]) & (place < batch.sounding[..., 1:])
+        some = near.any(-1)
+        followed = [self._attention[layer][:, head, len(PROMPT) - 1 :][:, : near.shape[1]] for layer, head in GUIDED]
+        following = sum(-((attention * near).sum(-1)[some] + 1e-4).log().mean() for attention in followed)
+        return {"decoding": decoding, "following": following / len(GUIDED)}
 
 
 def configuration(vocabulary: int) -> WhisperConfig:
@@ -215,13 +178,18 @@ def clips(folder: Path, chooser: random.Random) -> Iterator[list[Clip]]:
         shards = sorted(folder.glob("[0-9]*.npz"))
         chooser.shuffle(shards)
         for shard in shards[:40]:
-            data = np.load(shard)
-            ends = np.cumsum(data["lengths"])
-            mel = data["mel"]
-            yield [
-                Clip(mel[end - length : end], str(text))
-                for end, length, text in zip(ends, data["lengths"], data["texts"], strict=True)
-            ]
+            yield read_shard(shard)
+
+
+def read_shard(shard: Path) -> list[Clip]:
+    data = np.load(shard)
+    syllables = [tuple(str(joined).split()) for joined in data["syllables"]]
+    mels = np.split(data["mel"], np.cumsum(data["lengths"])[:-1])
+    spans = np.split(data["spans"], np.cumsum([len(s) for s in syllables])[:-1])
+    return [
+        Clip(mel, str(text), sounds, span)
+        for mel, text, sounds, span in zip(mels, data["texts"], syllables, spans, strict=True)
+    ]
 
 
 def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int) -> Iterator[Batch]:
@@ -257,7 +225,7 @@ def window_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random,
                 window, used, limit = [], 0, chooser.choice([chooser.uniform(200, 2_950), 2_950])
             window.append(clip)
             used += len(clip.mel)
-            if chooser.random() < 0.02:
+            if chooser.random() < 0.01:
                 windows.append([chooser.choice(silences)])
         chooser.shuffle(windows)
         while len(windows) >= size:
@@ -267,34 +235,59 @@ def window_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random,
 def nonspeech(chooser: random.Random, count: int = 200) -> list[Clip]:
     """Line sounds without a word, so that the recogniser learns to say nothing."""
     draw = np.random.default_rng(chooser.randint(0, 1 << 30))
-    return [
-        Clip(log_mel(sound(name, chooser.uniform(1, 20), chooser.uniform(-50, -3), draw)), "")
+    sounds = [
+        sound(name, chooser.uniform(1, 20), chooser.uniform(-50, -3), draw)
         for name in chooser.choices(list(SOUNDS), k=count)
     ]
+    return [Clip(log_mel(samples), "", (), np.zeros((0, 2), np.int16)) for samples in sounds]
 
 
 def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, chooser: random.Random) -> Batch:
     mel = torch.zeros(len(groups), 80, frames)
-    positions, units, tokens, spans = [], [], [], []
+    heads = {name: torch.full((len(groups), frames // 2), -100) for name in ("syllable", "before", "tone")}
+    tokens, sounding = [], []
     for row, group in enumerate(groups):
         parts: list[Tensor] = []
+        ids, places, begin, last = list(PROMPT), [], 0, 0
+        spoken: list[tuple[int, int, int, int]] = []  # first position, end, syllable, tone
         for clip in group:
             if parts:
                 pause = torch.full((chooser.randint(0, 70), 80), float(parts[-1][:5].mean()))
                 parts.append(pause + 0.3 * torch.randn_like(pause))
+                begin += len(pause)
             parts.append(torch.from_numpy(clip.mel).float())
+            sounds = iter(zip(clip.syllables, (clip.spans + begin) // 2, strict=True))
+            for character in clip.text:
+                place = (0, 0)
+                if HANZI.match(character):
+                    syllable, span = next(sounds)
+                    place = (int(span[0]), max(int(span[1]), int(span[0]) + 1))
+                    spoken.append((*place, vocabulary.syllable_id.get(syllable[:-1], 0), int(syllable[-1])))
+                if character in vocabulary.character_id:
+                    ids.append(vocabulary.character_id[character])
+                    places.append((max(0, place[0] - 1), place[1] + 1) if place[1] else place)
+            begin += len(clip.mel)
         heard = torch.cat(parts)[:frames]
         heard = (torch.maximum(heard, heard.max() - 8) + 4) / 4
         _mask(heard, chooser)
         mel[row, :, : len(heard)] = heard.T
-        spelled = vocabulary.spell("".join(clip.text for clip in group))
-        positions.append((len(heard) + 1) // 2)
-        units.append(torch.tensor(spelled[1], dtype=torch.long))
-        tokens.append([*PROMPT, *spelled[0][:LONGEST_TEXT], EOT])
-        spans.append(spelled[2][:LONGEST_TEXT])
+        for target in heads.values():
+            target[row, : (len(heard) + 1) // 2] = 0
+        for first, end, syllable, tone in spoken:
+            for name, value in (("syllable", syllable), ("before", last), ("tone", tone)):
+                heads[name][row, first:end] = value
+            last = syllable
+        tokens.append([*ids[: LONGEST_TEXT + len(PROMPT)], EOT])
+        sounding.append(places[:LONGEST_TEXT])
     longest = max(map(len, tokens))
-    padded = torch.tensor([t + [-100] * (longest - len(t)) for t in tokens])
-    return Batch(mel, torch.tensor(positions), units, padded, torch.tensor([not u.numel() for u in units]), spans)
+    most = max(map(len, sounding))
+    return Batch(
+        mel,
+        **heads,
+        tokens=torch.tensor([t + [-100] * (longest - len(t)) for t in tokens]),
+        silent=torch.tensor([not places for places in sounding]),
+        sounding=torch.tensor([p + [(0, 0)] * (most - len(p)) for p in sounding]).reshape(len(groups), most, 2),
+    )
 
 
 def _mask(heard: Tensor, chooser: random.Random) -> None:
@@ -305,7 +298,7 @@ def _mask(heard: Tensor, chooser: random.Random) -> None:
         heard[:, low : low + chooser.randint(0, 10)] = fill
     for _ in range(max(1, len(heard) // 400)):
         begin = chooser.randint(0, len(heard))
-        heard[begin : begin + chooser.randint(0, 16)] = fill
+        heard[begin : begin + chooser.randint(0, 12)] = fill
 
 
 def train(options: argparse.Namespace) -> None:
@@ -314,14 +307,11 @@ def train(options: argparse.Namespace) -> None:
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
     vocabulary = Vocabulary.load(options.vocabulary)
-    model = Recogniser(configuration(len(vocabulary)), len(vocabulary.units))
+    model = Recogniser(configuration(len(vocabulary)), len(vocabulary.syllables))
+    if options.init:
+        model.load_state_dict(torch.load(options.init, weights_only=True)["model"], strict=False)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
-    if options.init:
-        saved = torch.load(options.init, weights_only=True)
-        model.load_state_dict(saved["model"])
-        if options.resume:
-            optimiser.load_state_dict(saved["optimiser"])
     if options.stage == "windows":
         batches = window_batches(options.shards, vocabulary, chooser, options.batch)
     else:
@@ -332,10 +322,10 @@ def train(options: argparse.Namespace) -> None:
         spent = (time.monotonic() - began) / 60 / options.minutes
         if spent >= 1:
             break
-        decay = 1.0 if not options.decay else max(0.02, 0.5 * (1 + math.cos(math.pi * spent)))
+        decay = max(0.02, min(1.0, (1 - spent) / options.decay)) if options.decay else 1.0
         for group in optimiser.param_groups:
             group["lr"] = options.rate * min(1, (step + 1) / options.warmup) * decay
-        losses = model.losses(batch, options.stage != "ctc")
+        losses = model.losses(batch, options.stage)
         loss = sum(WEIGHTS[name] * part for name, part in losses.items())
         optimiser.zero_grad()
         loss.backward()
@@ -343,14 +333,12 @@ def train(options: argparse.Namespace) -> None:
         optimiser.step()
         step += 1
         sums.update({name: part.item() for name, part in losses.items()})
-        sums.update(seconds=int(batch.positions.sum()) / 50, n=1)
+        sums.update(seconds=int((batch.syllable >= 0).sum()) / 50, n=1)
         if step % 50 == 0:
             means = " ".join(f"{name} {sums[name] / sums['n']:.3f}" for name in losses)
             speed = sums["seconds"] / (time.monotonic() - reported)
-            print(
-                f"{options.stage} step {step} minute {spent * options.minutes:.1f} {means} speed {speed:.0f}x",
-                flush=True,
-            )
+            minute = spent * options.minutes
+            print(f"{options.stage} step {step} minute {minute:.1f} {means} speed {speed:.0f}x", flush=True)
             sums.clear()
             reported = time.monotonic()
         if step % 500 == 0:
@@ -371,17 +359,16 @@ if __name__ == "__main__":
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--init", type=Path)
-    parser.add_argument("--resume", action="store_true", help="go on with the optimiser's state too")
-    parser.add_argument("--stage", choices=["ctc", "joint", "windows"], default="ctc")
+    parser.add_argument("--stage", choices=["encoder", "decoder", "windows"], default="encoder")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=300)
-    parser.add_argument("--decay", action="store_true")
+    parser.add_argument("--decay", type=float, default=0.0, help="last share of the time in which the rate falls to 0")
     parser.add_argument("--batch", type=int, default=6_000, help="frames a batch; windows a batch in stage windows")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
     if chosen.texts:
-        Vocabulary.of(read_texts(chosen.texts)).save(chosen.vocabulary)
+        Vocabulary.of([text for path in chosen.texts for text in read_texts(path)]).save(chosen.vocabulary)
     else:
         train(chosen)
