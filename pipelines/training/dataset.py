@@ -4,7 +4,7 @@ import argparse
 import hashlib
 import json
 import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -121,13 +121,21 @@ def _tenth(row: Row) -> bool:
     return zlib.crc32(row.scenario.encode()) % 10 == 0
 
 
-_COUNTED = {
+def _of_kind(kind: Label) -> Callable[[Row], bool]:
+    return lambda row: kind in row.labels
+
+
+def _of_form(form: Form) -> Callable[[Row], bool]:
+    return lambda row: form in row.forms
+
+
+_COUNTED: dict[str, Callable[[Row], bool]] = {
     "utterances": lambda row: True,
     "… in scripted calls": lambda row: row.source == "call",
     "… from the grammar": lambda row: row.source == "grammar",
     "compliant": lambda row: not row.labels,
-    **{kind.value: lambda row, kind=kind: kind in row.labels for kind in KINDS},
-    **{f"{KIND_OF_FORM[form]} / {form}": lambda row, form=form: form in row.forms for form in Form},
+    **{kind.value: _of_kind(kind) for kind in KINDS},
+    **{f"{KIND_OF_FORM[form]} / {form}": _of_form(form) for form in Form},
     "more than one kind": lambda row: len(row.labels) > 1,
     "hard": lambda row: row.hard,
     "hard and compliant": lambda row: row.hard and not row.labels,
