@@ -100,10 +100,25 @@ class Segment:
     words: tuple[Word, ...]
     mean_log_probability: float
     no_speech_probability: float
+    compression_ratio: float = 1.0  # of the window's text that the words come from
+    voice: tuple[float, float] | None = None  # where a voice is heard, without padding; None: not known
 
     @property
     def text(self) -> str:
         return "".join(word.text for word in self.words)
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """How well it is known that the words were said at all."""
+
+    mean_log_probability: float  # natural, over the utterance's words
+    no_speech_probability: float  # of the decoded window
+    compression_ratio: float  # of the decoded window's text
+    repetition: float  # share of the text's character triples that occurred before in it
+    voice_overlap: float  # share of the utterance's time in which the voice detector hears a voice
+    level_dbfs: float | None = None
+    agreement: float | None = None  # 1 - character error rate to a second, differing decode; None: not decoded again
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +130,7 @@ class Utterance:
     text: str  # simplified characters
     raw_text: str  # as the recogniser wrote it
     confidence: float  # mean word probability
+    evidence: Evidence | None = None  # None: the words do not come from a recogniser
 
 
 @dataclass(frozen=True, slots=True)

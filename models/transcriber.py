@@ -2,8 +2,9 @@
 
 import os
 from bisect import bisect_right
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
@@ -18,6 +19,7 @@ from models.weights import find_weights
 
 _SETTING = "CALLAUDIT_ASR_MODEL"
 _NEEDED = ("model.bin", "config.json")
+_ROUNDING = SAMPLE_RATE // 1000  # faster-whisper rounds times to milliseconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,20 +33,24 @@ class Decoding:
     window_s: float = 30.0  # Whisper's own; pauses between turns are taken out to fill it
     block_s: float = 300.0  # read and searched for speech at once: bounds memory for calls of any length
     least_silence_ms: int = 250
+    least_speech_ms: int = 90  # shorter sounds are clicks
     pad_ms: int = 200
     no_speech_above: float = 0.6  # with a mean log-probability below, the window is silence (Whisper's own rule)
     log_probability_below: float = -1.0
+    second_beam_size: int = 1  # of the second decode, which shall not make the first one's mistakes
 
 
 @dataclass(slots=True)
 class _Turn:
-    """Speech between two silences of one block."""
+    """Speech between two silences of one block, with some silence around."""
 
     start: int  # samples from the start of the channel
     sound: NDArray[np.float32]
+    voice: tuple[int, int]  # samples from the start of the channel, without the silence
     words: list[Word] = field(default_factory=list)
     mean_log_probability: float = 0.0
     no_speech_probability: float = 0.0
+    compression_ratio: float = 1.0
 
 
 class Transcriber:
@@ -80,13 +86,29 @@ class Transcriber:
             if progress:
                 progress(done)
 
+    def again(self, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
+        """The text of each sound, of at most 30 s, alone in its window and by another search than the first time's."""
+        joined = np.concatenate([np.zeros(0, np.float32), *sounds])
+        ends = np.cumsum([0, *(sound.size for sound in sounds)]).tolist()
+        texts = [""] * len(sounds)
+        for segment in self._segments(joined, list(pairwise(ends)), self._decoding.second_beam_size, words=False):
+            if not self._silent(segment):
+                place = bisect_right(ends, round(segment.start * SAMPLE_RATE) + _ROUNDING) - 1
+                texts[min(place, len(texts) - 1)] += segment.text.strip()
+        return texts
+
+    def _silent(self, segment: Decoded) -> bool:
+        chosen = self._decoding
+        return bool(
+            segment.no_speech_prob > chosen.no_speech_above and segment.avg_logprob < chosen.log_probability_below
+        )
+
     def _decode(self, turns: list[_Turn]) -> None:
         """Fill in the turns' words. Turns are joined to windows without the pauses, so times are mapped back."""
         starts, clips = _pack(turns, self._decoding.window_s)
         joined = np.concatenate([turn.sound for turn in turns])
-        for segment in self._segments(joined, clips):
-            silent = segment.no_speech_prob > self._decoding.no_speech_above
-            if silent and segment.avg_logprob < self._decoding.log_probability_below:
+        for segment in self._segments(joined, clips, self._decoding.beam_size, words=True):
+            if self._silent(segment):
                 continue
             for word in segment.words or ():
                 middle = (word.start + word.end) / 2 * SAMPLE_RATE
@@ -95,15 +117,18 @@ class Transcriber:
                 turn.words.append(_word(word, (turn.start - starts[place]) / SAMPLE_RATE, turn))
                 turn.mean_log_probability = segment.avg_logprob
                 turn.no_speech_probability = segment.no_speech_prob
+                turn.compression_ratio = segment.compression_ratio
 
-    def _segments(self, joined: NDArray[np.float32], clips: list[tuple[int, int]]) -> Iterator[Decoded]:
+    def _segments(
+        self, joined: NDArray[np.float32], clips: list[tuple[int, int]], beam_size: int, words: bool
+    ) -> Iterator[Decoded]:
         chosen = {
             "language": self._decoding.language,
-            "beam_size": self._decoding.beam_size,
+            "beam_size": beam_size,
             "temperature": 0.0,
             "condition_on_previous_text": False,
             "without_timestamps": True,
-            "word_timestamps": True,
+            "word_timestamps": words,
             "vad_filter": False,
         }
         if self._decoding.batched:
@@ -118,6 +143,8 @@ class Transcriber:
         for begin, end in clips:
             segments, _ = self._whisper.transcribe(joined[begin:end], no_speech_threshold=None, **chosen)
             for segment in segments:
+                segment.start += begin / SAMPLE_RATE
+                segment.end += begin / SAMPLE_RATE
                 for word in segment.words or ():
                     word.start += begin / SAMPLE_RATE
                     word.end += begin / SAMPLE_RATE
@@ -127,20 +154,36 @@ class Transcriber:
 def _blocks(channel: Channel, decoding: Decoding) -> Iterator[tuple[list[_Turn], float]]:
     """Turns of one stretch of the channel after another, and the seconds done; no turn is cut between stretches."""
     position, length = 0, len(channel.samples)
+    pad = decoding.pad_ms * SAMPLE_RATE // 1000
     options = VadOptions(
-        max_speech_duration_s=decoding.window_s,
+        max_speech_duration_s=decoding.window_s - 2 * pad / SAMPLE_RATE,
+        min_speech_duration_ms=decoding.least_speech_ms,
         min_silence_duration_ms=decoding.least_silence_ms,
-        speech_pad_ms=decoding.pad_ms,
+        speech_pad_ms=0,  # padded below, so that the voice's own bounds stay known
     )
     while position < length:
         sound = channel.samples.read(position, min(length, position + int(decoding.block_s * SAMPLE_RATE)))
-        found = get_speech_timestamps(sound, options)
+        voices = [(f["start"], f["end"]) for f in get_speech_timestamps(sound, options)]
         done = position + sound.size
-        goes_on = done < length and found and found[-1]["end"] > sound.size - SAMPLE_RATE
-        if goes_on and found[-1]["start"] > 0:
-            done = position + found.pop()["start"]
-        yield [_Turn(position + f["start"], sound[f["start"] : f["end"]]) for f in found], done / SAMPLE_RATE
+        if done < length and voices and voices[-1][1] > sound.size - SAMPLE_RATE and voices[-1][0] > pad:
+            done = position + voices.pop()[0] - pad
+        spans = zip(voices, _padded(voices, pad, done - position), strict=True)
+        yield [_turn(sound, position, voice, padded) for voice, padded in spans], done / SAMPLE_RATE
         position = done
+
+
+def _padded(voices: list[tuple[int, int]], pad: int, length: int) -> list[tuple[int, int]]:
+    """Each with up to `pad` samples around, which two neighbours share where there are too few between them."""
+    edges = [-2 * pad, *(edge for voice in voices for edge in voice), length + 2 * pad]
+    return [
+        (max(0, a - min(pad, (a - before) // 2)), min(length, b + min(pad, (after - b) - (after - b) // 2)))
+        for before, (a, b), after in zip(edges[0:-2:2], voices, edges[3::2], strict=True)
+    ]
+
+
+def _turn(sound: NDArray[np.float32], position: int, voice: tuple[int, int], padded: tuple[int, int]) -> _Turn:
+    start, stop = padded
+    return _Turn(position + start, sound[start:stop], (position + voice[0], position + voice[1]))
 
 
 def _pack(turns: list[_Turn], window_s: float) -> tuple[list[int], list[tuple[int, int]]]:
@@ -169,4 +212,6 @@ def _segment(turn: _Turn) -> Segment:
         tuple(turn.words),
         turn.mean_log_probability,
         turn.no_speech_probability,
+        turn.compression_ratio,
+        (turn.voice[0] / SAMPLE_RATE, turn.voice[1] / SAMPLE_RATE),
     )

@@ -6,7 +6,8 @@ from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from models.call import KINDS, Finding, Form, Label, Recording, Speaker
+from models.call import KINDS, Evidence, Finding, Form, Label, Recording, Speaker
+from pipelines.hearing import Suppressed
 
 WORST_UTTERANCES = 5
 
@@ -37,6 +38,42 @@ class Scores(_Part):
     third_party_contact: float = Field(ge=0, le=1)
 
 
+class EvidencePart(_Part):
+    """How well it is known that the words were said at all."""
+
+    mean_log_probability: float = Field(description="Natural logarithm, mean over the utterance's words")
+    no_speech_probability: float = Field(
+        description="That nobody speaks in the window that was decoded, as the recogniser has it", ge=0, le=1
+    )
+    compression_ratio: float = Field(description="Of the window's text; text that repeats itself has a high one", ge=0)
+    repetition: float = Field(
+        description="Share of the text's character triples that occurred before in it", ge=0, le=1
+    )
+    voice_overlap: float = Field(
+        description="Share of the utterance's time in which the voice detector hears a voice", ge=0, le=1
+    )
+    level_dbfs: float | None = Field(description="Root mean square level, 0 the loudest that can be stored", le=0)
+    agreement: float | None = Field(
+        description="1 - character error rate to a second decode of the utterance's own sound; null: not flagged, "
+        "so not decoded again",
+        ge=0,
+        le=1,
+    )
+
+    @classmethod
+    def of(cls, evidence: Evidence) -> Self:
+        level, agreed = evidence.level_dbfs, evidence.agreement
+        return cls(
+            mean_log_probability=round(evidence.mean_log_probability, 4),
+            no_speech_probability=round(evidence.no_speech_probability, 4),
+            compression_ratio=round(evidence.compression_ratio, 3),
+            repetition=round(evidence.repetition, 4),
+            voice_overlap=round(evidence.voice_overlap, 4),
+            level_dbfs=None if level is None else round(min(level, 0.0), 1),
+            agreement=None if agreed is None else round(agreed, 4),
+        )
+
+
 class UtterancePart(_Part):
     index: int = Field(ge=0)
     channel: int = Field(ge=0)
@@ -52,6 +89,18 @@ class UtterancePart(_Part):
     asr_confidence: float = Field(description="Mean probability of the utterance's words", ge=0, le=1)
     needs_review: bool = Field(description="A person must hear this before anyone acts on it")
     review_reasons: tuple[str, ...] = ()
+    evidence: EvidencePart | None = Field(default=None, description="Null where no recogniser wrote the text")
+
+
+class SuppressedPart(_Part):
+    """What the recogniser wrote and nobody is believed to have said; never labelled, never counted."""
+
+    channel: int = Field(ge=0)
+    start: float = Field(description="Seconds from the start of the recording", ge=0)
+    end: float = Field(ge=0)
+    text: str
+    reason: str = Field(description="Why it is not believed, in plain words")
+    evidence: EvidencePart | None = None
 
 
 class SpeechSeconds(_Part):
@@ -84,10 +133,17 @@ class Report(_Part):
     recording: RecordingPart
     models: tuple[ModelPart, ...]
     utterances: tuple[UtterancePart, ...]
+    suppressed: tuple[SuppressedPart, ...] = Field(default=(), description="Words that are taken for invented")
     summary: Summary
 
     @classmethod
-    def of(cls, recording: Recording, findings: Sequence[Finding], models: Sequence[ModelPart]) -> Self:
+    def of(
+        cls,
+        recording: Recording,
+        findings: Sequence[Finding],
+        models: Sequence[ModelPart],
+        suppressed: Sequence[Suppressed] = (),
+    ) -> Self:
         utterances = tuple(_utterance(index, finding) for index, finding in enumerate(findings))
         return cls(
             recording=RecordingPart(
@@ -98,6 +154,7 @@ class Report(_Part):
             ),
             models=tuple(models),
             utterances=utterances,
+            suppressed=tuple(_suppressed(part) for part in suppressed),
             summary=summarise(utterances),
         )
 
@@ -137,4 +194,17 @@ def _utterance(index: int, finding: Finding) -> UtterancePart:
         asr_confidence=round(said.confidence, 4),
         needs_review=bool(finding.review_reasons),
         review_reasons=finding.review_reasons,
+        evidence=said.evidence and EvidencePart.of(said.evidence),
+    )
+
+
+def _suppressed(part: Suppressed) -> SuppressedPart:
+    said = part.utterance
+    return SuppressedPart(
+        channel=said.channel,
+        start=round(said.start, 2),
+        end=round(said.end, 2),
+        text=said.text,
+        reason=part.reason,
+        evidence=said.evidence and EvidencePart.of(said.evidence),
     )

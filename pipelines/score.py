@@ -3,10 +3,14 @@
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 from models.call import Channel, Finding, Judgement, Recording, Segment, Speaker, Utterance
 from models.classifier import PREVIOUS_TURNS, Classifier
 from models.transcriber import Transcriber
 from models.weights import Weights
+from pipelines.hearing import UNKNOWN_SPEAKER, Hearing, decode_again, doubts, measure_levels, suppress
 from pipelines.report import ModelPart, Report
 from pipelines.utterances import assign_speakers, split
 
@@ -25,22 +29,18 @@ class EngineOptions:
 
 
 @dataclass(frozen=True, slots=True)
-class Reviewing:
-    """When a flagged utterance must be heard by a person before anyone acts on it."""
-
-    confidence_below: float = 0.5  # mean word probability
-
-
-@dataclass(frozen=True, slots=True)
 class Engine:
     """The loaded models; build once, pass down, share between threads."""
 
     transcriber: Transcriber
     classifier: Classifier
-    reviewing: Reviewing = field(default_factory=Reviewing)
+    hearing: Hearing = field(default_factory=Hearing)
 
     def transcribe(self, channel: Channel, progress: Callable[[float], None] | None = None) -> Iterator[Segment]:
         return self.transcriber(channel, progress)
+
+    def hear_again(self, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
+        return self.transcriber.again(sounds)
 
     def classify(self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None) -> list[Judgement]:
         return self.classifier(texts, previous)
@@ -66,15 +66,20 @@ def score(
     recording: Recording, engine: Engine, collector_channel: int | None = None, progress: Progress | None = None
 ) -> Report:
     """`collector_channel`: 0 or 1 if known; else it is decided from what is said. Silence gives no utterances."""
-    utterances = sorted(_utterances(recording, engine, progress), key=lambda u: (u.start, u.channel))
+    heard = sorted(_utterances(recording, engine, progress), key=lambda u: (u.start, u.channel))
+    utterances, suppressed = suppress(measure_levels(heard, recording.channels), engine.hearing)
     previous = [[u.text for u in utterances[max(0, i - PREVIOUS_TURNS) : i]] for i in range(len(utterances))]
     judgements = engine.classify([u.text for u in utterances], previous) if utterances else []
     spoken = assign_speakers(utterances, [j.collector for j in judgements], len(recording.channels), collector_channel)
+    flagged = [index for index, judgement in enumerate(judgements) if judgement.labels]
+    again = decode_again([spoken[i] for i in flagged], recording.channels, engine.hear_again, engine.hearing)
+    for index, utterance in zip(flagged, again, strict=True):
+        spoken[index] = utterance
     findings = [
-        Finding(utterance, judgement, tuple(_review_reasons(utterance, judgement, engine.reviewing)))
+        Finding(utterance, judgement, tuple(_review_reasons(utterance, judgement, engine.hearing)))
         for utterance, judgement in zip(spoken, judgements, strict=True)
     ]
-    return Report.of(recording, findings, engine.models)
+    return Report.of(recording, findings, engine.models, suppressed)
 
 
 def _utterances(recording: Recording, engine: Engine, progress: Progress | None) -> Iterator[Utterance]:
@@ -90,13 +95,12 @@ def _utterances(recording: Recording, engine: Engine, progress: Progress | None)
         before += channel.duration
 
 
-def _review_reasons(utterance: Utterance, judgement: Judgement, reviewing: Reviewing) -> Iterator[str]:
+def _review_reasons(utterance: Utterance, judgement: Judgement, hearing: Hearing) -> Iterator[str]:
     if not judgement.labels:
         return
     if utterance.speaker is Speaker.UNKNOWN:
-        yield "who speaks is not known"
-    if utterance.confidence < reviewing.confidence_below:
-        yield "the words were not heard clearly"
+        yield UNKNOWN_SPEAKER
+    yield from doubts(utterance, hearing)
 
 
 def _part(role: str, weights: Weights) -> ModelPart:

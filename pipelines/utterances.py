@@ -8,10 +8,12 @@ from statistics import fmean
 
 from opencc import OpenCC
 
-from models.call import Segment, Speaker, Utterance, Word
+from models.call import Evidence, Segment, Speaker, Utterance, Word
+from pipelines.characters import repetition
 
 _SENTENCE_END = "。？！?!；;"
 _CLAUSE_END = "，,、：:"
+_LEAST_PROBABILITY = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ def split(segments: Iterable[Segment], channel: int, splitting: Splitting | None
                     text=_converter().convert(marked),
                     raw_text=marked,
                     confidence=fmean(word.probability for word in words),
+                    evidence=_evidence(segment, words, marked),
                 )
 
 
@@ -71,6 +74,19 @@ def assign_speakers(
         replace(u, speaker=Speaker.COLLECTOR if u.channel == collector_channel else Speaker.BORROWER)
         for u in utterances
     ]
+
+
+def _evidence(segment: Segment, words: Sequence[Word], text: str) -> Evidence:
+    start, end = words[0].start, words[-1].end
+    first, last = segment.voice or (segment.start, segment.end)
+    heard = max(0.0, min(end, last) - max(start, first))
+    return Evidence(
+        mean_log_probability=fmean(math.log(max(word.probability, _LEAST_PROBABILITY)) for word in words),
+        no_speech_probability=segment.no_speech_probability,
+        compression_ratio=segment.compression_ratio,
+        repetition=repetition(text),
+        voice_overlap=heard / (end - start) if end > start else 0.0,
+    )
 
 
 def _collector_channel(utterances: Sequence[Utterance], odds: Sequence[float], roles: Roles) -> int | None:

@@ -3,25 +3,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from models.call import SAMPLE_RATE, Channel
 from models.errors import ModelNotFound
 from models.transcriber import Decoding, Transcriber
 from pipelines.decode import decode
+from tests.sound import InMemory
 
 CALL = Path(__file__).parent / "data" / "calls" / "lawful-reminder.mp3"
-
-
-class InMemory:
-    def __init__(self, samples: NDArray[np.float32]) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return self._samples.size
-
-    def read(self, start: int, stop: int) -> NDArray[np.float32]:
-        return self._samples[start:stop]
 
 
 def test_batched_and_sequential_decoding_agree() -> None:
@@ -52,3 +41,21 @@ def test_silence_and_noise_have_no_words(level: float) -> None:
 def test_a_missing_folder_names_the_setting() -> None:
     with pytest.raises(ModelNotFound, match="CALLAUDIT_ASR_MODEL=/nowhere"):
         Transcriber("/nowhere")
+
+
+def test_voices_keep_their_bounds_within_their_padded_segments() -> None:
+    with decode(CALL) as recording:
+        segments = list(Transcriber()(recording.channels[0]))
+    voices = [segment.voice for segment in segments if segment.voice]
+    assert len(voices) == len(segments)
+    assert all(first < last for first, last in voices)
+    assert all(before[1] <= after[0] for before, after in pairwise(voices))
+
+
+def test_sounds_decoded_again_have_one_text_each() -> None:
+    with decode(CALL) as recording:
+        speech = recording.channels[0].samples.read(0, 8 * SAMPLE_RATE)
+    silence = np.zeros(SAMPLE_RATE, np.float32)
+    first, _, second = Transcriber().again([speech, silence, speech])
+    assert first == second
+    assert Transcriber().again([]) == []

@@ -1,0 +1,27 @@
+"""Text -> the characters that are compared: simplified, without marks, spaces and case."""
+
+import unicodedata
+from collections import Counter
+from functools import lru_cache
+
+from opencc import OpenCC
+
+_TRIPLE = 3
+
+
+def characters(text: str) -> str:
+    plain = _simplify().convert(unicodedata.normalize("NFKC", text))
+    return "".join(c for c in plain if unicodedata.category(c)[0] in "LN").lower()
+
+
+def repetition(text: str) -> float:
+    """Share of the text's character triples that occurred before in it; 0 for a text of less than two triples."""
+    plain = characters(text)
+    triples = Counter(plain[at : at + _TRIPLE] for at in range(len(plain) - _TRIPLE + 1))
+    total = triples.total()
+    return 1 - len(triples) / total if total > 1 else 0.0
+
+
+@lru_cache(maxsize=1)
+def _simplify() -> OpenCC:
+    return OpenCC("t2s")
