@@ -1,0 +1,51 @@
+"""How fast the pipeline is and how much memory it takes, beside what is aimed at: what `make bench` prints."""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.processes import output_of, peak_mib, service_at_rest
+
+_RATIO_AT_MOST = 1.10
+_GROWTH_AT_MOST = 1.5
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--speed-minutes", type=float, default=10, help="length of the call that is timed")
+    options.add_argument("--short-minutes", type=float, default=3)
+    options.add_argument("--long-minutes", type=float, default=180)
+    chosen = options.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        _print_speed(_call(folder, chosen.speed_minutes), chosen.speed_minutes)
+        _print_memory(folder, chosen.short_minutes, chosen.long_minutes)
+    resting = service_at_rest()
+    print(f"service: ready {resting.ready_s:.1f} s after its start, {resting.memory_mib:.0f} MiB at rest")
+
+
+def _print_speed(call: Path, minutes: float) -> None:
+    took = json.loads(output_of("tests.benchmarks.speed", call))
+    ratio = took["pipeline_s"] / took["bare_s"]
+    print(f"speed: {60 * minutes / took['pipeline_s']:.1f} s of sound a second, on a call of {minutes:g} min", flush=True)
+    print(f"time over bare faster-whisper: {ratio:.2f} {_verdict(ratio, _RATIO_AT_MOST)}", flush=True)
+
+
+def _print_memory(folder: str, short: float, long: float) -> None:
+    peaks = [peak_mib("app.cli", "score", "--json", _call(folder, minutes)) for minutes in (short, long)]
+    growth = peaks[1] / peaks[0]
+    shown = " and ".join(f"{peak:.0f} MiB for {m:g} min" for peak, m in zip(peaks, (short, long), strict=True))
+    print(f"peak memory: {shown}: {growth:.2f} times {_verdict(growth, _GROWTH_AT_MOST)}", flush=True)
+
+
+def _call(folder: str, minutes: float) -> Path:
+    """Written by a process of its own, whose memory does not count then."""
+    return Path(output_of("tests.benchmarks.long_calls", folder, str(60 * minutes)).strip())
+
+
+def _verdict(measured: float, aim: float) -> str:
+    return f"(aim: at most {aim:.2f}{'' if measured <= aim else ', missed'})"
+
+
+if __name__ == "__main__":
+    main()
