@@ -1,0 +1,17 @@
+"""Settings -> the loaded models."""
+
+from app.config import Settings
+from pipelines.score import Engine, EngineOptions, load_engine
+
+
+def load_configured_engine(settings: Settings) -> Engine:
+    """Raises ModelError, naming the setting, if a model cannot be loaded."""
+    return load_engine(
+        EngineOptions(
+            asr_model=settings.asr_model,
+            classifier=settings.classifier,
+            device=settings.device,
+            compute_type=settings.compute_type,
+            threads=settings.threads,
+        )
+    )
