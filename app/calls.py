@@ -27,6 +27,8 @@ _OPEN = (Status.QUEUED, Status.PROCESSING)
 @dataclass(frozen=True, slots=True)
 class NewCall:
     id: str
+    tenant_id: str
+    key_prefix: str | None  # of the key that sent it
     recording_sha256: str
     recording_bytes: int
     media_type: str
@@ -40,6 +42,7 @@ class NewCall:
 class Call:
     number: int  # counts up in the order of receipt
     id: str
+    tenant_id: str
     status: Status
     progress: float
     details: str
@@ -61,6 +64,7 @@ class Outcome:
 class Wanted:
     """Which calls to list; None wants all."""
 
+    tenant_id: str
     status: Status | None = None
     label: Label | None = None
     collector_id: str | None = None
@@ -73,6 +77,7 @@ class Attempt:
     """One go at scoring a call. What an earlier attempt still writes is refused."""
 
     call_id: str
+    tenant_id: str
     count: int
     recording_sha256: str
     collector_channel: int | None
@@ -88,10 +93,12 @@ def accept(
     now = datetime.now(UTC)
     with engine.begin() as connection:
         # Removing the last call that has this recording must not cross with adding one.
-        hold(connection, call.recording_sha256)
+        hold(connection, f"{call.tenant_id}/{call.recording_sha256}")
         connection.execute(
             sa.insert(calls).values(
                 id=call.id,
+                tenant_id=call.tenant_id,
+                key_prefix=call.key_prefix,
                 status=Status.QUEUED,
                 progress=0.0,
                 attempts=0,
@@ -109,9 +116,10 @@ def accept(
         place_recording()
 
 
-def find(engine: sa.Engine, call_id: str) -> Call | None:
+def find(engine: sa.Engine, tenant_id: str, call_id: str) -> Call | None:
+    query = sa.select(*_SHOWN).where(calls.c.id == call_id, calls.c.tenant_id == tenant_id)
     with engine.connect() as connection:
-        return next(iter(_read(connection, sa.select(*_SHOWN).where(calls.c.id == call_id))), None)
+        return next(iter(_read(connection, query)), None)
 
 
 def outcome(engine: sa.Engine, call_id: str) -> Outcome:
@@ -122,7 +130,8 @@ def outcome(engine: sa.Engine, call_id: str) -> Outcome:
 
 def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> list[Call]:
     """Newest first; `before` is the number of the last call of the page before this."""
-    query = sa.select(*_SHOWN).order_by(calls.c.number.desc()).limit(size)
+    query = sa.select(*_SHOWN).where(calls.c.tenant_id == wanted.tenant_id)
+    query = query.order_by(calls.c.number.desc()).limit(size)
     if before is not None:
         query = query.where(calls.c.number < before)
     if wanted.status is not None:
@@ -140,26 +149,27 @@ def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> li
         return _read(connection, query)
 
 
-def remove(engine: sa.Engine, call_id: str, forget_recording: Callable[[str], None]) -> bool:
+def remove(engine: sa.Engine, tenant_id: str, call_id: str, forget_recording: Callable[[str, str], None]) -> bool:
     """Forgets the recording too, unless another call has the same; False if there is no such call."""
+    query = sa.select(calls.c.recording_sha256).where(calls.c.id == call_id, calls.c.tenant_id == tenant_id)
     with engine.begin() as connection:
-        sha256 = connection.execute(sa.select(calls.c.recording_sha256).where(calls.c.id == call_id)).scalar()
+        sha256 = connection.execute(query).scalar()
         if sha256 is None:
             return False
-        hold(connection, sha256)
+        hold(connection, f"{tenant_id}/{sha256}")
         connection.execute(sa.delete(calls).where(calls.c.id == call_id))
-        if not _in_use(connection, sha256):
+        if not _in_use(connection, tenant_id, sha256):
             # Before the commit: if it fails now, the call is still there to be removed once more.
-            forget_recording(sha256)
+            forget_recording(tenant_id, sha256)
     return True
 
 
-def forget_unused(engine: sa.Engine, sha256: str, forget_recording: Callable[[str], None]) -> None:
+def forget_unused(engine: sa.Engine, tenant_id: str, sha256: str, forget_recording: Callable[[str, str], None]) -> None:
     """After an acceptance that failed: its recording may be in place without its row."""
     with engine.begin() as connection:
-        hold(connection, sha256)
-        if not _in_use(connection, sha256):
-            forget_recording(sha256)
+        hold(connection, f"{tenant_id}/{sha256}")
+        if not _in_use(connection, tenant_id, sha256):
+            forget_recording(tenant_id, sha256)
 
 
 def begin(engine: sa.Engine, call_id: str) -> Attempt | None:
@@ -169,9 +179,15 @@ def begin(engine: sa.Engine, call_id: str) -> Attempt | None:
             sa.update(calls)
             .where(calls.c.id == call_id, calls.c.status.in_(_OPEN))
             .values(status=Status.PROCESSING, attempts=calls.c.attempts + 1, progress=0.0)
-            .returning(calls.c.attempts, calls.c.recording_sha256, calls.c.collector_channel)
+            .returning(
+                calls.c.id,
+                calls.c.tenant_id,
+                calls.c.attempts,
+                calls.c.recording_sha256,
+                calls.c.collector_channel,
+            )
         ).one_or_none()
-    return Attempt(call_id, row.attempts, row.recording_sha256, row.collector_channel) if row else None
+    return Attempt(*row) if row else None
 
 
 def advance(engine: sa.Engine, attempt: Attempt, progress: float) -> bool:
@@ -219,6 +235,7 @@ _SHOWN = tuple(
     for name in (
         "number",
         "id",
+        "tenant_id",
         "status",
         "progress",
         "details",
@@ -244,8 +261,9 @@ def _read(connection: sa.Connection, query: sa.Select[*tuple[object, ...]]) -> l
     ]
 
 
-def _in_use(connection: sa.Connection, sha256: str) -> bool:
-    return bool(connection.execute(sa.select(sa.exists().where(calls.c.recording_sha256 == sha256))).scalar())
+def _in_use(connection: sa.Connection, tenant_id: str, sha256: str) -> bool:
+    same = sa.exists().where(calls.c.recording_sha256 == sha256, calls.c.tenant_id == tenant_id)
+    return bool(connection.execute(sa.select(same)).scalar())
 
 
 def _change(engine: sa.Engine, attempt: Attempt, labels: Iterable[Label] = (), **values: object) -> bool:

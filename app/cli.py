@@ -14,6 +14,7 @@ import typer
 from app import telemetry
 from app.config import CannotStart, Settings, installed_version, read_settings
 from app.evaluate import evaluate
+from app.keys_commands import commands as keys_commands
 from app.train import train
 from models.errors import CallError, ModelError
 
@@ -29,6 +30,7 @@ _USAGE = 2
 cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_completion=False)
 cli.add_typer(train, name="train")
 cli.add_typer(evaluate, name="evaluate")
+cli.add_typer(keys_commands, name="keys")
 
 Files = Annotated[list[Path], typer.Argument(help="Recordings in any known format.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line a recording.")]

@@ -5,6 +5,7 @@ from typing import Annotated, TypedDict, cast
 import sqlalchemy as sa
 from fastapi import Depends, Request
 
+from app.access import Door
 from app.config import Settings
 from app.jobs import JobQueue
 from app.recordings import Recordings
@@ -19,6 +20,7 @@ class State(TypedDict):
     database: sa.Engine
     recordings: Recordings
     jobs: JobQueue
+    door: Door
 
 
 def _state(request: Request) -> State:

@@ -172,7 +172,10 @@ class Scoring:
         limits = DecodeLimits(
             longest_s=self.settings.max_recording_seconds, largest_bytes=self.settings.max_upload_bytes
         )
-        with self.recordings.as_file(attempt.recording_sha256) as path, decode(path, limits) as recording:
+        with (
+            self.recordings.as_file(attempt.tenant_id, attempt.recording_sha256) as path,
+            decode(path, limits) as recording,
+        ):
             progress(0.0)
             return score(recording, self.engine, collector_channel=attempt.collector_channel, progress=progress)
 

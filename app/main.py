@@ -7,19 +7,23 @@ from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from app import health
+from app.access import Door
 from app.config import Settings, installed_version
 from app.database import open_database
 from app.deps import State
 from app.edge import answer_problems
 from app.jobs import JobQueue, Scoring
-from app.lenders import calls, utterances
+from app.lenders import calls, keys, utterances
 from app.recordings import Recordings
 from app.worker import Worker
 from pipelines.score import Engine
 
 
-def create_app(settings: Settings, engine: Engine, executor_id: str | None) -> FastAPI:
-    """`executor_id`: under which name this process also scores calls; None leaves that to `callaudit worker`."""
+def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_loopback: bool = False) -> FastAPI:
+    """`executor_id`: under which name this process also scores calls; None leaves that to `callaudit worker`.
+
+    `on_loopback`: nobody else can connect, so that no key is asked for until the first is made.
+    """
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncIterator[State]:
@@ -28,7 +32,14 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None) -> F
             recordings = Recordings(settings)
             jobs = JobQueue(database)
             stack.callback(jobs.close)
-            state = State(settings=settings, engine=engine, database=database, recordings=recordings, jobs=jobs)
+            state = State(
+                settings=settings,
+                engine=engine,
+                database=database,
+                recordings=recordings,
+                jobs=jobs,
+                door=Door(database, on_loopback),
+            )
             if executor_id is None:
                 yield state
                 return
@@ -41,6 +52,6 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None) -> F
 
     app = FastAPI(title="callaudit", version=installed_version(), lifespan=lifespan, redirect_slashes=False)
     answer_problems(app)
-    for router in (calls.router, utterances.router, health.router):
+    for router in (calls.router, utterances.router, keys.router, health.router):
         app.include_router(router)
     return app

@@ -1,4 +1,4 @@
-"""Recordings by the SHA-256 of their bytes, in a folder or a bucket; each is stored once."""
+"""Recordings by tenant and the SHA-256 of their bytes, in a folder or a bucket; each is stored once."""
 
 import os
 import shutil
@@ -13,6 +13,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from app.config import CannotStart, Settings
+from app.tables import DEFAULT_TENANT
 
 _CHUNK = 256 * 1024
 _LEFTOVER_AFTER_S = 24 * 3600
@@ -53,8 +54,8 @@ class Recordings:
         except (OSError, ImportError, ValueError) as error:
             raise CannotStart(f"CALLAUDIT_RECORDINGS_URL={settings.recordings}: {error}") from error
 
-    def keep(self, received: Path, sha256: str) -> None:
-        target = self._path(sha256)
+    def keep(self, received: Path, tenant_id: str, sha256: str) -> None:
+        target = self._path(tenant_id, sha256)
         self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
         if self._local:
             received.replace(target)
@@ -70,15 +71,16 @@ class Recordings:
             raise
         received.unlink()
 
-    def forget(self, sha256: str) -> None:
-        if self._files.exists(self._path(sha256)):
-            self._files.rm_file(self._path(sha256))
+    def forget(self, tenant_id: str, sha256: str) -> None:
+        path = self._path(tenant_id, sha256)
+        if self._files.exists(path):
+            self._files.rm_file(path)
 
-    def has(self, sha256: str) -> bool:
-        return bool(self._files.exists(self._path(sha256)))
+    def has(self, tenant_id: str, sha256: str) -> bool:
+        return bool(self._files.exists(self._path(tenant_id, sha256)))
 
-    def read(self, sha256: str, start: int, stop: int) -> Iterator[bytes]:
-        with self._files.open(self._path(sha256), "rb") as file:
+    def read(self, tenant_id: str, sha256: str, start: int, stop: int) -> Iterator[bytes]:
+        with self._files.open(self._path(tenant_id, sha256), "rb") as file:
             file.seek(start)
             left = stop - start
             while left > 0 and (chunk := file.read(min(_CHUNK, left))):
@@ -86,12 +88,13 @@ class Recordings:
                 yield chunk
 
     @contextmanager
-    def as_file(self, sha256: str) -> Iterator[Path]:
+    def as_file(self, tenant_id: str, sha256: str) -> Iterator[Path]:
         """Raises FileNotFoundError if the recording was removed meanwhile."""
         if self._local:
-            yield Path(self._path(sha256))
+            yield Path(self._path(tenant_id, sha256))
             return
-        with NamedTemporaryFile(dir=self.incoming) as copy, self._files.open(self._path(sha256), "rb") as stored:
+        path = self._path(tenant_id, sha256)
+        with NamedTemporaryFile(dir=self.incoming) as copy, self._files.open(path, "rb") as stored:
             shutil.copyfileobj(stored, copy, _CHUNK)
             copy.flush()
             yield Path(copy.name)
@@ -100,8 +103,9 @@ class Recordings:
         """Raises OSError if the place does not answer."""
         self._files.ls(self._root, detail=False)
 
-    def _path(self, sha256: str) -> str:
-        return f"{self._root}/{sha256[:2]}/{sha256}"
+    def _path(self, tenant_id: str, sha256: str) -> str:
+        folder = "" if tenant_id == DEFAULT_TENANT else f"/tenants/{tenant_id}"
+        return f"{self._root}{folder}/{sha256[:2]}/{sha256}"
 
 
 def _clear(folder: Path) -> None:

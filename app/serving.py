@@ -11,8 +11,10 @@ from contextlib import ExitStack
 import typer
 import uvicorn
 
+from app.access import is_loopback
 from app.config import CannotStart, Settings
 from app.database import open_database
+from app.keys import any_made
 from app.main import create_app
 from app.recordings import Recordings
 from app.worker import claim_executor
@@ -23,12 +25,19 @@ def serve_http(settings: Settings, load_engine: Callable[[], Engine], host: str,
     """Raises CannotStart or ModelError before the first request could come in."""
     with ExitStack() as stack:
         listener = stack.enter_context(_bound(host, port))
-        with open_database(settings):
+        on_loopback = is_loopback(listener.getsockname()[0])
+        with open_database(settings) as database:
             Recordings(settings)
+            locked = any_made(database)
+        if not locked and not on_loopback:
+            raise CannotStart(
+                f"no API key is made yet, so the service listens on loopback only, not on {host}; make one with"
+                " 'callaudit keys create --tenant NAME --roles admin,ingest,read', or use --host 127.0.0.1"
+            )
         executor_id = stack.enter_context(claim_executor(settings)) if with_worker else None
         server = _Server(
             uvicorn.Config(
-                create_app(settings, load_engine(), executor_id),
+                create_app(settings, load_engine(), executor_id, on_loopback),
                 lifespan="on",
                 log_config=None,
                 access_log=False,  # it would write queries, which may name people
@@ -36,6 +45,8 @@ def serve_http(settings: Settings, load_engine: Callable[[], Engine], host: str,
                 timeout_graceful_shutdown=settings.stop_within_seconds,
             )
         )
+        if not locked:
+            server.notes.append("no API key is made yet: whoever uses this machine may use the service, nobody else")
         # uvicorn raises the signal that stopped it once more when it is done; stopping on request is no failure.
         for stop in (signal.SIGTERM, signal.SIGINT):
             signal.signal(stop, lambda *_: None)
@@ -53,9 +64,15 @@ def leave_stuck_threads() -> None:
 
 
 class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.notes: list[str] = []
+
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if self.started:
+            for note in self.notes:
+                typer.echo(note, err=True)
             for listener in sockets or ():
                 host, port = listener.getsockname()[:2]
                 typer.echo(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}", err=True)

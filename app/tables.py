@@ -20,11 +20,39 @@ class UtcTime(sa.TypeDecorator[datetime]):
 
 metadata = sa.MetaData()
 
+# Who has it all as long as no key is made: the one user of a machine.
+DEFAULT_TENANT = "default"
+
+tenants = sa.Table(
+    "tenants",
+    metadata,
+    sa.Column("id", sa.String(63), primary_key=True),
+    sa.Column("created_at", UtcTime, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("prefix", sa.String(12), primary_key=True),
+    sa.Column("tenant_id", sa.String(63), sa.ForeignKey("tenants.id"), nullable=False, index=True),
+    sa.Column("secret_sha256", sa.String(64), nullable=False),
+    sa.Column("name", sa.String(200), nullable=False),
+    sa.Column("roles", sa.String(100), nullable=False),
+    sa.Column("requests_per_minute", sa.Integer),
+    sa.Column("calls_per_day", sa.Integer),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime),
+    sa.Column("last_used_at", UtcTime),
+    sa.Column("revoked_at", UtcTime),
+)
+
 calls = sa.Table(
     "calls",
     metadata,
     sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("id", sa.String(36), nullable=False, unique=True),
+    sa.Column("tenant_id", sa.String(63), nullable=False, server_default=DEFAULT_TENANT),
+    sa.Column("key_prefix", sa.String(12)),
     sa.Column("status", sa.String(10), nullable=False, index=True),
     sa.Column("progress", sa.Float, nullable=False),
     sa.Column("attempts", sa.Integer, nullable=False),
@@ -39,6 +67,8 @@ calls = sa.Table(
     sa.Column("finished_at", UtcTime),
     sa.Column("report", sa.Text),
     sa.Column("problem", sa.Text),
+    sa.Index("calls_of_tenant", "tenant_id", "number"),
+    sa.Index("calls_of_key", "key_prefix", "received_at"),
     sqlite_autoincrement=True,
 )
 

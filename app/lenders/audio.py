@@ -27,11 +27,11 @@ def stream(call: Call, recordings: Recordings, wanted: str | None, if_range: str
         status = 206
         headers["content-range"] = f"bytes {start}-{stop - 1}/{size}"
     headers["content-length"] = str(stop - start)
-    if not recordings.has(call.recording_sha256):
+    if not recordings.has(call.tenant_id, call.recording_sha256):
         raise refusal(404, "recording gone", f"the recording of call {call.id} is no longer stored")
     if head_only:
         return Response(status_code=status, headers=headers, media_type=call.media_type)
-    body = recordings.read(call.recording_sha256, start, stop)
+    body = recordings.read(call.tenant_id, call.recording_sha256, start, stop)
     return StreamingResponse(body, status_code=status, headers=headers, media_type=call.media_type)
 
 

@@ -15,6 +15,7 @@ from pydantic import AwareDatetime, ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app import calls
+from app.access import Administering, Caller, Ingesting, Reading
 from app.calls import Call, NewCall, Status, Wanted
 from app.config import Settings
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
@@ -25,6 +26,7 @@ from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Met
 from app.lenders.uploads import Upload, receive
 from app.logs import where
 from app.recordings import Recordings, media_type
+from app.routes import StreamRoute
 from models.call import Label
 from models.errors import TooLong
 from pipelines.decode import DecodeLimits, decode
@@ -51,12 +53,15 @@ _FORM = {
 _PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 _PROBE_S = 1.0
 
-router = APIRouter(prefix="/v1/calls", tags=["calls"], responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
+router = APIRouter(
+    prefix="/v1/calls", tags=["calls"], route_class=StreamRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
+)
 
 
 @router.post("", status_code=202, openapi_extra=_FORM)
 async def upload_call(
     *,
+    caller: Ingesting,
     request: Request,
     response: Response,
     settings: SettingsDep,
@@ -68,7 +73,15 @@ async def upload_call(
     async with receive(request, recordings.incoming, settings.max_upload_bytes) as upload:
         metadata = _metadata(upload.metadata)
         await run_in_threadpool(_refuse_unreadable, upload.path, settings)
-        call_id = await run_in_threadpool(_accept, upload, metadata, database, recordings, jobs)
+        call_id = await run_in_threadpool(
+            _accept,
+            caller=caller,
+            upload=upload,
+            metadata=metadata,
+            database=database,
+            recordings=recordings,
+            jobs=jobs,
+        )
     response.headers["location"] = f"/v1/calls/{call_id}"
     return Accepted(id=call_id, status=Status.QUEUED)
 
@@ -76,6 +89,7 @@ async def upload_call(
 @router.get("")
 def list_calls(
     *,
+    caller: Reading,
     database: DatabaseDep,
     status: Status | None = None,
     label: Annotated[Label | None, Query(description="Calls in whose report `labels` has it")] = None,
@@ -87,7 +101,7 @@ def list_calls(
     cursor: str | None = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> CallPage:
-    wanted = Wanted(status, label, collector_id, called_from, called_before)
+    wanted = Wanted(caller.tenant_id, status, label, collector_id, called_from, called_before)
     found = calls.page(database, wanted, _number(cursor) if cursor else None, limit + 1)
     shown = found[:limit]
     following = _cursor(shown[-1].number) if len(found) > limit else None
@@ -95,13 +109,15 @@ def list_calls(
 
 
 @router.get("/{call_id}")
-def read_call(call_id: str, database: DatabaseDep) -> CallResult:
-    return CallResult.with_outcome(_known(database, call_id), calls.outcome(database, call_id))
+def read_call(caller: Reading, call_id: str, database: DatabaseDep) -> CallResult:
+    return CallResult.with_outcome(_known(database, caller, call_id), calls.outcome(database, call_id))
 
 
-@router.api_route("/{call_id}/audio", methods=["GET", "HEAD"], response_class=Response)
+@router.head("/{call_id}/audio", response_class=Response, include_in_schema=False)
+@router.get("/{call_id}/audio", response_class=Response)
 def read_audio(
     *,
+    caller: Reading,
     request: Request,
     call_id: str,
     database: DatabaseDep,
@@ -110,13 +126,15 @@ def read_audio(
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
     """The recording as it was sent; understands Range."""
-    return audio.stream(_known(database, call_id), recordings, range, if_range, request.method == "HEAD")
+    return audio.stream(_known(database, caller, call_id), recordings, range, if_range, request.method == "HEAD")
 
 
 @router.delete("/{call_id}", status_code=204)
-def delete_call(call_id: str, database: DatabaseDep, recordings: RecordingsDep, jobs: JobsDep) -> None:
+def delete_call(
+    caller: Administering, call_id: str, database: DatabaseDep, recordings: RecordingsDep, jobs: JobsDep
+) -> None:
     """Removes report and rows, and the recording unless another call has the same. A running job is stopped."""
-    if not calls.remove(database, call_id, recordings.forget):
+    if not calls.remove(database, caller.tenant_id, call_id, recordings.forget):
         raise _unknown(call_id)
     try:
         jobs.drop(call_id)
@@ -142,9 +160,13 @@ def _refuse_unreadable(path: Path, settings: Settings) -> None:
         pass  # it goes on after the start, as it should
 
 
-def _accept(upload: Upload, metadata: Metadata, database: sa.Engine, recordings: Recordings, jobs: JobQueue) -> str:
+def _accept(
+    *, caller: Caller, upload: Upload, metadata: Metadata, database: sa.Engine, recordings: Recordings, jobs: JobQueue
+) -> str:
     call = NewCall(
         id=str(uuid4()),
+        tenant_id=caller.tenant_id,
+        key_prefix=caller.key.prefix if caller.key else None,
         recording_sha256=upload.sha256,
         recording_bytes=upload.size,
         media_type=media_type(upload.head),
@@ -154,16 +176,16 @@ def _accept(upload: Upload, metadata: Metadata, database: sa.Engine, recordings:
         called_at=metadata.called_at or datetime.now(UTC),
     )
     try:
-        calls.accept(database, call, partial(recordings.keep, upload.path, upload.sha256), jobs.put)
+        calls.accept(database, call, partial(recordings.keep, upload.path, caller.tenant_id, upload.sha256), jobs.put)
     except BaseException:
-        calls.forget_unused(database, upload.sha256, recordings.forget)
+        calls.forget_unused(database, caller.tenant_id, upload.sha256, recordings.forget)
         raise
     _log.info("call %s accepted: %d bytes", call.id, upload.size)
     return call.id
 
 
-def _known(database: sa.Engine, call_id: str) -> Call:
-    call = calls.find(database, call_id)
+def _known(database: sa.Engine, caller: Caller, call_id: str) -> Call:
+    call = calls.find(database, caller.tenant_id, call_id)
     if call is None:
         raise _unknown(call_id)
     return call

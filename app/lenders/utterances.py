@@ -7,15 +7,22 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
+from app.access import Ingesting
 from app.deps import EngineDep
 from app.errors import Problem, refusal
 from app.lenders.schemas import LabelledText, LabelledTexts, Texts
+from app.routes import StreamRoute
 
 _LARGEST_BODY = 32 * 2**20
 _PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": Texts.model_json_schema()}}}}
 
-router = APIRouter(prefix="/v1/utterances", tags=["utterances"], responses={"4XX": _PROBLEM, "5XX": _PROBLEM})
+router = APIRouter(
+    prefix="/v1/utterances",
+    tags=["utterances"],
+    route_class=StreamRoute,
+    responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
+)
 
 
 async def _texts(request: Request) -> Texts:
@@ -34,7 +41,9 @@ async def _texts(request: Request) -> Texts:
 
 
 @router.post("/classify", openapi_extra=_BODY)
-async def classify_texts(sent: Annotated[Texts, Depends(_texts)], engine: EngineDep) -> LabelledTexts:
+async def classify_texts(
+    _caller: Ingesting, sent: Annotated[Texts, Depends(_texts)], engine: EngineDep
+) -> LabelledTexts:
     """Labels up to 1,000 texts at once, each with or without what was said before it."""
     previous = sent.previous or [[] for _ in sent.texts]
     judged = await run_in_threadpool(engine.classify, sent.texts, previous)
