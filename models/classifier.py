@@ -1,5 +1,7 @@
 """Utterances with what was said before -> calibrated judgements."""
 
+import hashlib
+import inspect
 import json
 import os
 import unicodedata
@@ -7,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +17,7 @@ from opencc import OpenCC
 from tokenizers import Tokenizer
 
 from models.call import KIND_OF_FORM, KINDS, Form, Judgement, Label
+from models.encoding import INPUTS, Arrays, Encoding
 from models.errors import InvalidText, ModelNotFound, WrongModel
 from models.weights import find_weights
 
@@ -25,7 +29,7 @@ LONGEST_UTTERANCE = 80  # characters; a longer text is judged by its worst overl
 LONGEST_TEXT = 10_000
 _OVERLAP = 20
 _LONGEST_CONTEXT = 60
-LONGEST_INPUT = 160  # tokens
+TOKENIZER_SHA256 = "tokenizer_sha256"  # in config.json: the tokenizer that the weights were trained with
 
 Logits = NDArray[np.float32]
 
@@ -57,15 +61,14 @@ class Classifier:
     def __init__(self, model: str = "bundled/classifier", device: str = "auto", threads: int = 0) -> None:
         """`model`: bundled, a folder made by `callaudit train classifier`, or a name of the hub.
 
-        Raises ModelNotFound, or WrongModel if the weights carry other labels than ours.
+        Raises ModelNotFound, or WrongModel if the weights carry other labels than ours or another tokenizer.
         """
         self.weights = find_weights(_SETTING, model, ("config.json", "tokenizer.json", "calibration.json"))
         folder = self.weights.folder
-        self._outputs = _checked_outputs(folder)
+        config = json.loads((folder / "config.json").read_text("utf8"))
+        self._outputs = _checked_outputs(folder, config)
         self._calibration = Calibration.load(folder / "calibration.json")
-        self._tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
-        self._tokenizer.enable_truncation(LONGEST_INPUT, strategy="longest_first")
-        self._tokenizer.enable_padding(pad_id=self._tokenizer.token_to_id("[PAD]") or 0)
+        self._encode = Encoding(_checked_tokenizer(folder, config), config)
         threads = threads or len(os.sched_getaffinity(0))
         on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
         if (folder / "model.onnx").is_file() and not on_gpu:
@@ -80,17 +83,23 @@ class Classifier:
 
         Raises InvalidText naming the first text that is empty or longer than 10,000 characters.
         """
+        return [self._judge(row) for row in self.logits(texts, previous, batch_size)]
+
+    def logits(
+        self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None, batch_size: int = 64
+    ) -> Logits:
+        """(texts, OUTPUTS), not calibrated; of a long text the highest of its parts. Raises as __call__ does."""
         contexts = previous or [()] * len(texts)
         pairs: list[tuple[str, str]] = []
         owner: list[int] = []
         for index, (text, turns) in enumerate(zip(texts, contexts, strict=True)):
-            context = "。".join(normalise(turn) for turn in turns[-PREVIOUS_TURNS:])[-_LONGEST_CONTEXT:]
+            context = context_of(turns)
             for part in _parts(_checked(text, index)):
                 pairs.append((part, context))
                 owner.append(index)
         worst = np.full((len(texts), len(OUTPUTS)), -np.inf, np.float32)
         np.maximum.at(worst, owner, self._logits(pairs, batch_size))
-        return [self._judge(row) for row in worst]
+        return worst
 
     def _logits(self, pairs: Sequence[tuple[str, str]], batch_size: int) -> Logits:
         """(pairs, OUTPUTS). Batches of like length: int8 loses its advantage on padding."""
@@ -98,13 +107,7 @@ class Classifier:
         logits = np.empty((len(pairs), len(OUTPUTS)), np.float32)
         for begin in range(0, len(order), batch_size):
             chosen = order[begin : begin + batch_size]
-            encoded = self._tokenizer.encode_batch([pairs[i] for i in chosen])
-            inputs = {
-                "input_ids": np.array([e.ids for e in encoded], np.int64),
-                "attention_mask": np.array([e.attention_mask for e in encoded], np.int64),
-                "token_type_ids": np.array([e.type_ids for e in encoded], np.int64),
-            }
-            logits[chosen] = self._run(inputs)[:, self._outputs]
+            logits[chosen] = self._run(self._encode([pairs[i] for i in chosen]))[:, self._outputs]
         return logits
 
     def _judge(self, logits: Logits) -> Judgement:
@@ -121,16 +124,22 @@ class Classifier:
 
 
 def normalise(text: str) -> str:
-    """NFKC, simplified characters, no control characters, spaces as commas."""
+    """NFKC, simplified characters, spaces as commas; control, invisible and unassigned characters are dropped."""
     plain = unicodedata.normalize("NFKC", text)
-    plain = "".join(c if unicodedata.category(c)[0] != "C" else " " for c in plain)
+    plain = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
     return str(_simplify().convert("，".join(plain.split())))
 
 
+def context_of(turns: Sequence[str]) -> str:
+    """The end of what was said before, as the model gets it."""
+    return "。".join(normalise(turn) for turn in turns[-PREVIOUS_TURNS:])[-_LONGEST_CONTEXT:]
+
+
 def _checked(text: str, index: int) -> str:
-    if len(text) > LONGEST_TEXT:
-        raise InvalidText(f"text {index} has {len(text)} characters; send at most {LONGEST_TEXT}, better one utterance")
-    plain = normalise(text)
+    plain = normalise(text) if len(text) <= LONGEST_TEXT else ""
+    length = max(len(text), len(plain))  # one character may stand for a whole phrase
+    if length > LONGEST_TEXT:
+        raise InvalidText(f"text {index} has {length} characters; send at most {LONGEST_TEXT}, better one utterance")
     if not plain:
         raise InvalidText(f"text {index} is empty; send one utterance a text")
     return plain
@@ -150,15 +159,35 @@ def _forms(labels: Sequence[Label], logits: Logits) -> tuple[Form, ...]:
     return tuple(form for form in Form if form in found)
 
 
-def _checked_outputs(folder: Path) -> list[int]:
-    labels = {label: int(i) for i, label in json.loads((folder / "config.json").read_text("utf8"))["id2label"].items()}
+def _checked_outputs(folder: Path, config: dict[str, Any]) -> list[int]:
+    labels = {label: int(i) for i, label in config.get("id2label", {}).items()}
     missing = [name for name in OUTPUTS if name not in labels]
     if missing:
         raise WrongModel(str(folder), f"it has no output for {', '.join(missing)}; train one with callaudit")
     return [labels[name] for name in OUTPUTS]
 
 
-def _onnx(file: Path, threads: int) -> Callable[[dict[str, NDArray[np.int64]]], Logits]:
+def _checked_tokenizer(folder: Path, config: dict[str, Any]) -> Tokenizer:
+    file = folder / "tokenizer.json"
+    recorded = config.get(TOKENIZER_SHA256)
+    if recorded and recorded != hashlib.sha256(file.read_bytes()).hexdigest():
+        raise WrongModel(
+            str(folder), "its tokenizer.json is not the one its weights were trained with; restore it, or train again"
+        )
+    try:
+        tokenizer = Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises nothing narrower
+        raise WrongModel(str(folder), f"its tokenizer.json cannot be read ({error})") from error
+    entries, rows = tokenizer.get_vocab_size(), int(config.get("vocab_size", 0))
+    # Some encoders round their embedding up; where the tokenizer is known to be theirs, that is no contradiction.
+    if entries > rows or (entries < rows and not recorded):
+        raise WrongModel(
+            str(folder), f"its tokenizer has {entries} entries and its weights {rows}; they are not of one model"
+        )
+    return tokenizer
+
+
+def _onnx(file: Path, threads: int) -> Callable[[Arrays], Logits]:
     import onnxruntime  # noqa: PLC0415 - seconds to load, and not needed on a GPU
 
     options = onnxruntime.SessionOptions()
@@ -168,10 +197,11 @@ def _onnx(file: Path, threads: int) -> Callable[[dict[str, NDArray[np.int64]]], 
         session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelNotFound(_SETTING, str(file.parent), f"model.onnx cannot be loaded ({error})") from error
-    return lambda inputs: session.run(None, inputs)[0]
+    taken = [entry.name for entry in session.get_inputs()]
+    return lambda arrays: session.run(None, {name: arrays[name] for name in taken})[0]
 
 
-def _torch(folder: Path, device: str) -> Callable[[dict[str, NDArray[np.int64]]], Logits]:
+def _torch(folder: Path, device: str) -> Callable[[Arrays], Logits]:
     import torch  # noqa: PLC0415 - seconds to load, and not needed with an exported model
     from transformers import AutoModelForSequenceClassification  # noqa: PLC0415
 
@@ -179,14 +209,23 @@ def _torch(folder: Path, device: str) -> Callable[[dict[str, NDArray[np.int64]]]
         model = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
     except (OSError, ValueError) as error:
         raise ModelNotFound(_SETTING, str(folder), f"transformers cannot load it ({error})") from error
+    if device == "cpu":
+        model = model.float()  # half precision is for disks and GPUs
+    taken = inputs_taken(model.forward)
 
-    def run(inputs: dict[str, NDArray[np.int64]]) -> Logits:
+    def run(arrays: Arrays) -> Logits:
         with torch.inference_mode():
-            logits = model(**{name: torch.from_numpy(array).to(device) for name, array in inputs.items()}).logits
+            logits = model(**{name: torch.from_numpy(arrays[name]).to(device) for name in taken}).logits
         result: Logits = logits.float().cpu().numpy()
         return result
 
     return run
+
+
+def inputs_taken(forward: Callable[..., Any]) -> list[str]:
+    """Which of INPUTS a model's forward knows: not all families have segments."""
+    known = inspect.signature(forward).parameters
+    return [name for name in INPUTS if name in known]
 
 
 def _has_gpu() -> bool:

@@ -2,28 +2,26 @@
 
 import argparse
 import json
-import math
 import random
-import tempfile
+import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from onnxruntime.quantization import QuantType, quantize_dynamic
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import precision_recall_curve
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from models.call import KINDS, Form, Label
-from models.classifier import COLLECTOR, LONGEST_INPUT, OUTPUTS, PREVIOUS_TURNS, Calibration, normalise
+from models.classifier import OUTPUTS, normalise
+from models.encoding import LONGEST_INPUT, Encoding
+from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.dataset import CORPUS, Row, read_rows
-from pipelines.training.noise import Misheard, coarse, syllable, without_marks
+from pipelines.training.examples import noisy_pair, pair_of
+from pipelines.training.export_classifier import export
+from pipelines.training.fine_tuning import FineTuning, fine_tune
+from pipelines.training.noise import Misheard, coarse, syllable
 from pipelines.training.texts import ordinary_talk, pretraining_pairs
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
@@ -178,131 +176,35 @@ def _batches(pairs: list[tuple[str, str]], size: int, chooser: random.Random) ->
         yield from batches
 
 
-def target(row: Row) -> list[float]:
-    held = {*row.labels, *row.forms}
-    return [*(float(name in held) for name in (*KINDS, *Form)), float(row.speaker == COLLECTOR)]
+def pieces(text: str, turn: str, longest: int = 40) -> Iterator[tuple[str, str]]:
+    """A long text as utterances of a call's length, each with the one before it: steps are many and short."""
+    piece = ""
+    for clause in re.findall(r"[^，。？！；]+[，。？！；]*", text):
+        if piece and len(piece) + len(clause) > longest:
+            yield piece, turn[-longest:]
+            piece, turn = "", piece
+        piece += clause[:longest]
+    if piece:
+        yield piece, turn[-longest:]
 
 
-def pair_of(text: str, previous: Sequence[str]) -> tuple[str, str]:
-    return normalise(text), "。".join(normalise(turn) for turn in previous[-PREVIOUS_TURNS:])[-60:]
-
-
-def noisy_pair(row: Row, heard: Sequence[str], misheard: Misheard, chooser: random.Random) -> tuple[str, str]:
-    """The row as a recogniser may give it. `heard`: what the bundled recogniser made of it, if it was tried."""
-    text, context = pair_of(row.text, row.previous)
-    if heard and chooser.random() < 0.35:
-        text = normalise(chooser.choice(heard)) or text
-    elif chooser.random() < 0.6:
-        text = misheard(text, chooser.uniform(0, 0.3), chooser) or text
-    if chooser.random() < 0.3:
-        context = misheard(context, chooser.uniform(0, 0.3), chooser)
-    if chooser.random() < 0.2:
-        context = ""
-    if chooser.random() < 0.4:
-        text, context = without_marks(text) or text, without_marks(context)
-    return text, context
-
-
-def fine_tune(
-    rows: list[Row], heard: dict[str, list[str]], tokenizer: Tokenizer, misheard: Misheard, options: argparse.Namespace
-) -> BertForSequenceClassification:
-    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
-    torch.set_num_threads(options.threads)
-    torch.manual_seed(options.seed)
-    chooser = random.Random(options.seed)
+def fresh(tokenizer: Tokenizer, pretrained: Path | None = None) -> BertForSequenceClassification:
+    """The project's own encoder with a new head; its outputs are OUTPUTS."""
     masked = _masked_model(tokenizer)
-    if options.pretrained:
-        masked.load_state_dict(torch.load(options.pretrained, weights_only=True))
+    if pretrained:
+        masked.load_state_dict(torch.load(pretrained, weights_only=True))
     model = BertForSequenceClassification(masked.config)
     model.bert.embeddings.word_embeddings = masked.bert.embeddings.word_embeddings
     model.bert.load_state_dict(masked.bert.state_dict(), strict=False)
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)
-    steps = options.epochs * len(rows) // options.batch
-    weights = torch.tensor([1.0] * len(KINDS) + [0.3] * len(Form) + [0.3])
-    model.train()
-    step, sums = 0, Counter[str]()
-    for _ in range(options.epochs):
-        order = sorted(rows, key=lambda row: len(row.text) + chooser.uniform(0, 15))
-        batches = [order[i : i + options.batch] for i in range(0, len(order), options.batch)]
-        chooser.shuffle(batches)
-        for batch in batches:
-            inputs = encode(tokenizer, [noisy_pair(row, heard.get(row.text, ()), misheard, chooser) for row in batch])
-            for group in optimiser.param_groups:
-                group["lr"] = (
-                    options.rate
-                    * min(1, (step + 1) / 100)
-                    * max(0.01, 0.5 + 0.5 * math.cos(math.pi * min(1, step / steps)))
-                )
-            logits = model(**inputs).logits
-            losses = nn.functional.binary_cross_entropy_with_logits(
-                logits, torch.tensor([target(row) for row in batch]), reduction="none"
-            )
-            loss = (losses * weights).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            optimiser.step()
-            step += 1
-            sums.update(loss=loss.item(), n=1)
-            if step % 100 == 0:
-                print(
-                    f"fine-tune step {step}/{steps} loss {sums['loss'] / sums['n']:.4f}",
-                    flush=True,
-                )
-                sums.clear()
-    return model.eval()
+    return model
 
 
-def logits_of(
-    model: nn.Module, tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]], size: int = 64
-) -> NDArray[np.float32]:
-    with torch.inference_mode():
-        parts = [model(**encode(tokenizer, pairs[i : i + size])).logits for i in range(0, len(pairs), size)]
-    result: NDArray[np.float32] = torch.cat(parts).numpy()
-    return result
-
-
-def calibrate(logits: NDArray[np.float32], rows: Sequence[Row], precision: float) -> Calibration:
-    """Platt scaling, and thresholds: best F1, for threats best recall at `precision` if that can be had."""
-    slope, offset, threshold = {}, {}, {}
-    for index, kind in enumerate(KINDS):
-        truth = np.array([kind in row.labels for row in rows])
-        fitted = LogisticRegression(C=100).fit(logits[:, [index]], truth)
-        slope[kind], offset[kind] = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
-        scores = 1 / (1 + np.exp(-(slope[kind] * logits[:, index] + offset[kind])))
-        precisions, recalls, thresholds = precision_recall_curve(truth, scores)
-        f1 = 2 * precisions * recalls / np.maximum(precisions + recalls, 1e-9)
-        allowed = precisions[:-1] >= precision if kind is Label.THREAT else np.ones(len(thresholds), bool)
-        best = int(np.argmax(np.where(allowed, f1[:-1], -1)))
-        threshold[kind] = float(thresholds[best])
-        print(
-            f"{kind}: threshold {threshold[kind]:.3f}, dev precision {precisions[best]:.3f}, recall {recalls[best]:.3f}"
-        )
-    return Calibration(slope, offset, threshold)
-
-
-def save(model: BertForSequenceClassification, tokenizer: Tokenizer, calibration: Calibration, out: Path) -> None:
-    """A plain transformers folder in half precision, where the pinyin-aware embedding becomes an ordinary one."""
-    out.mkdir(parents=True, exist_ok=True)
+def fold(model: BertForSequenceClassification) -> None:
+    """The pinyin-aware embedding becomes an ordinary one, so that transformers can load it."""
     embedding = model.bert.embeddings.word_embeddings
     if isinstance(embedding, PinyinEmbedding):
-        model.bert.embeddings.word_embeddings = nn.Embedding.from_pretrained(embedding.folded(), padding_idx=PAD)
-    _export_int8(model, tokenizer, out / "model.onnx")
-    model.half().save_pretrained(out)
-    tokenizer.save(str(out / "tokenizer.json"))
-    calibration.save(out / "calibration.json")
-
-
-def _export_int8(model: BertForSequenceClassification, tokenizer: Tokenizer, file: Path) -> None:
-    inputs = encode(tokenizer, [("你好", "再见"), ("请问是您本人吗", "")])
-    names = ("input_ids", "attention_mask", "token_type_ids")
-    with tempfile.TemporaryDirectory() as folder:
-        exact = Path(folder) / "exact.onnx"
-        torch.onnx.export(
-            model, tuple(inputs[name] for name in names), exact, input_names=list(names), output_names=["logits"],
-            dynamic_axes={name: {0: "batch", 1: "length"} for name in names} | {"logits": {0: "batch"}}, dynamo=False,
-        )  # fmt: skip
-        quantize_dynamic(exact, file, weight_type=QuantType.QInt8, per_channel=True)
+        folded = embedding.folded().cpu()
+        model.bert.embeddings.word_embeddings = nn.Embedding.from_pretrained(folded, padding_idx=PAD)
 
 
 def main() -> None:
@@ -329,20 +231,34 @@ def main() -> None:
     characters = [c for c, n in counts.most_common() if n >= 4 and len(c) == 1 and not c.isspace()]
     tokenizer, misheard = character_tokenizer(characters), Misheard([c for c in characters if "一" <= c <= "鿿"])
     if options.stage == "pretrain":
-        pairs = [(normalise(text), normalise(turn)[-60:]) for text, turn in general]
+        pairs = [piece for text, turn in general for piece in pieces(normalise(text), normalise(turn))]
         pairs += [pair_of(row.text, row.previous) for row in trained_on] * 5
         pretrain(pairs, tokenizer, misheard, options)
         return
     talk = random.Random(options.seed).sample(ordinary_talk(options.reference, kept=False), options.ordinary)
     trained_on += [Row("ordinary", "train", "", t, (p,) if p else (), (), (), False, "ordinary") for t, p in talk]
     heard = json.loads(options.heard.read_text("utf8")) if options.heard else {}
-    model = fine_tune(trained_on, heard, tokenizer, misheard, options)
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(options.seed)
+    model = fresh(tokenizer, options.pretrained)
+    fine_tune(
+        model,
+        Encoding(tokenizer, model.config.to_dict()),
+        trained_on,
+        shown=lambda row, chooser: noisy_pair(row, heard.get(row.text, ()), misheard, chooser),
+        options=FineTuning(epochs=options.epochs, rate=options.rate, batch=options.batch, seed=options.seed),
+        watch=lambda step: print(f"fine-tune step {step.done}/{step.steps} loss {step.loss:.4f}", flush=True),
+    )
+    fold(model)
     dev = [row for row in rows if row.split == "dev"]
-    chooser = random.Random(1)
-    pairs = [pair_of(row.text, row.previous) for row in dev]
-    pairs += [noisy_pair(row, heard.get(row.text, ()), misheard, chooser) for row in dev]
-    calibration = calibrate(logits_of(model, tokenizer, pairs), [*dev, *dev], options.threat_precision)
-    save(model, tokenizer, calibration, options.out)
+    shown = calibration_pairs(dev, heard, misheard)
+    export(
+        model,
+        tokenizer,
+        options.out,
+        calibrated=lambda served: calibrate(*logits_and_rows(served, shown, dev), options.threat_precision),
+        sample=shown[:64],
+    )
 
 
 if __name__ == "__main__":

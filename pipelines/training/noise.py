@@ -2,8 +2,8 @@
 
 import random
 import re
-from collections import defaultdict
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 
 from pypinyin import Style, lazy_pinyin
 
@@ -40,6 +40,25 @@ class Misheard:
                 heard += [character, chooser.choice(self._all)]
         return "".join(heard)
 
+    def exactly(self, text: str, rate: float, chooser: random.Random) -> str:
+        """Just `rate` of the Chinese characters wrong, in the same proportions: to measure with, not to train."""
+        heard = list(text)
+        places = [i for i, character in enumerate(text) if "一" <= character <= "鿿"]
+        for place in chooser.sample(places, min(len(places), _rounded(rate * len(places), chooser))):
+            draw = chooser.random()
+            if draw < 0.75:
+                heard[place] = self._unlike(text[place], chooser)
+            else:
+                heard[place] = "" if draw < 0.9 else text[place] + chooser.choice(self._all)
+        return "".join(heard)
+
+    def _unlike(self, character: str, chooser: random.Random) -> str:
+        """Heard as another one, which for a character without homophones may be any."""
+        for _ in range(10):
+            if (other := self.like(character, chooser)) != character:
+                return other
+        return chooser.choice([other for other in self._all if other != character])
+
     def like(self, character: str, chooser: random.Random) -> str:
         sound = syllable(character)
         kind = chooser.random()
@@ -47,6 +66,16 @@ class Misheard:
         if not found:
             return character
         return found[min(int(chooser.expovariate(1 / 4)), len(found) - 1)]
+
+
+def frequent_characters(texts: Iterable[str]) -> list[str]:
+    """Chinese characters, the most frequent first."""
+    return [character for character, _ in Counter("".join(texts)).most_common() if "一" <= character <= "鿿"]
+
+
+def _rounded(share: float, chooser: random.Random) -> int:
+    """Up or down by chance, so that short texts get their share of errors too."""
+    return int(share) + (chooser.random() < share % 1)
 
 
 def syllable(character: str) -> str:

@@ -1,0 +1,158 @@
+"""Encoder and rows -> the encoder fine-tuned, from where a killed run left off.
+
+Each step draws from a seed of its own, so a run that was resumed ends with the weights of one that was not.
+"""
+
+import hashlib
+import math
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from models.classifier import OUTPUTS, inputs_taken
+from models.encoding import Encoding
+from models.errors import CallError
+from pipelines.training.dataset import Row
+from pipelines.training.examples import Pair, known, target, weight_of
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+
+class OtherRun(CallError):
+    def __init__(self, checkpoint: Path) -> None:
+        super().__init__(
+            f"{checkpoint} is of a run with other data, another base or other options; "
+            "delete it to begin anew, or choose another --out"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FineTuning:
+    """How an encoder is fine-tuned."""
+
+    epochs: int = 4
+    rate: float = 3e-5
+    batch: int = 32
+    warm_up: int = 100  # steps
+    seed: int = 0
+    precision: Precision = "auto"  # bf16 or fp16 on a GPU, fp32 elsewhere
+    checkpoint_every: int = 200  # steps
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """What a watcher is told now and then."""
+
+    done: int
+    steps: int
+    loss: float  # mean since the last one
+
+
+def fine_tune(
+    model: nn.Module,
+    encode: Encoding,
+    rows: Sequence[Row],
+    *,
+    shown: Callable[[Row, random.Random], Pair],
+    options: FineTuning,
+    watch: Callable[[Step], None],
+    device: str = "cpu",
+    checkpoint: Path | None = None,
+    run: str = "",
+) -> None:
+    """Changes `model`, and leaves it on `device` in evaluation mode.
+
+    `shown`: a row -> the pair the model sees of it, drawn anew each epoch. `run` names all else that the result
+    depends on. Raises OtherRun if `checkpoint` was written by another run.
+    """
+    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
+    model.to(device).train()
+    kind = _precision(options.precision, device)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)
+    scaler = torch.amp.GradScaler(device, enabled=kind == torch.float16)
+    weights = torch.tensor([weight_of(output) for output in OUTPUTS], device=device)
+    taken = inputs_taken(model.forward)
+    of_epoch = math.ceil(len(rows) / options.batch)
+    steps = options.epochs * of_epoch
+    name = hashlib.sha256(f"{run} {options} {steps}".encode()).hexdigest()
+    begin = _resume(checkpoint, name, device, model=model, optimiser=optimiser, scaler=scaler)
+    loss_since, steps_since = 0.0, 0
+    for step in range(begin, steps):
+        if step == begin or step % of_epoch == 0:
+            batches = _batches(rows, options, step // of_epoch)
+        chooser = random.Random(f"{options.seed} step {step}")
+        torch.manual_seed(chooser.getrandbits(63))
+        batch = batches[step % of_epoch]
+        arrays = encode([shown(row, chooser) for row in batch])
+        for group in optimiser.param_groups:
+            group["lr"] = options.rate * min(1, (step + 1) / options.warm_up) * _cosine(step / steps)
+        with torch.autocast(device.partition(":")[0], kind, enabled=kind != torch.float32):
+            logits = model(**{name: torch.from_numpy(arrays[name]).to(device) for name in taken}).logits
+        loss = _loss(logits.float(), batch, weights)
+        optimiser.zero_grad()
+        scaler.scale(loss).backward()
+        scaler.unscale_(optimiser)
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        scaler.step(optimiser)
+        scaler.update()
+        loss_since, steps_since = loss_since + loss.item(), steps_since + 1
+        if steps_since == 50 or step + 1 == steps:
+            watch(Step(step + 1, steps, loss_since / steps_since))
+            loss_since, steps_since = 0.0, 0
+        if checkpoint and (step + 1) % options.checkpoint_every == 0:
+            _save(checkpoint, name, step + 1, model=model, optimiser=optimiser, scaler=scaler)
+    model.eval()
+
+
+def _loss(logits: Tensor, batch: Sequence[Row], weights: Tensor) -> Tensor:
+    wanted = torch.tensor([target(row) for row in batch], device=logits.device)
+    told = torch.tensor([known(row) for row in batch], device=logits.device)
+    losses = nn.functional.binary_cross_entropy_with_logits(logits, wanted, reduction="none")
+    mean: Tensor = (losses * weights * told).mean()
+    return mean
+
+
+def _batches(rows: Sequence[Row], options: FineTuning, epoch: int) -> list[list[Row]]:
+    """All rows once, in batches of like length."""
+    chooser = random.Random(f"{options.seed} epoch {epoch}")
+    order = sorted(rows, key=lambda row: len(row.text) + chooser.uniform(0, 15))
+    batches = [list(order[i : i + options.batch]) for i in range(0, len(order), options.batch)]
+    chooser.shuffle(batches)
+    return batches
+
+
+def _cosine(share: float) -> float:
+    return max(0.01, 0.5 + 0.5 * math.cos(math.pi * min(1, share)))
+
+
+def _precision(wanted: Precision, device: str) -> torch.dtype:
+    if wanted == "auto":
+        if not device.startswith("cuda"):
+            return torch.float32
+        return torch.bfloat16 if torch.cuda.is_bf16_supported() else torch.float16
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[wanted]
+
+
+def _save(checkpoint: Path, run: str, step: int, **parts: Any) -> None:
+    """Whole or not at all, whenever the power goes."""
+    saved = {"run": run, "step": step, **{name: part.state_dict() for name, part in parts.items()}}
+    unfinished = checkpoint.with_suffix(".unfinished")
+    torch.save(saved, unfinished)
+    unfinished.replace(checkpoint)
+
+
+def _resume(checkpoint: Path | None, run: str, device: str, **parts: Any) -> int:
+    """The step to go on with."""
+    if checkpoint is None or not checkpoint.is_file():
+        return 0
+    saved = torch.load(checkpoint, map_location=device, weights_only=True)
+    if saved["run"] != run:
+        raise OtherRun(checkpoint)
+    for name, part in parts.items():
+        part.load_state_dict(saved[name])
+    return int(saved["step"])
