@@ -82,7 +82,7 @@ def configuration(entries: int) -> BertConfig:
         intermediate_size=1_024,
         max_position_embeddings=192,
         hidden_dropout_prob=0.1,
-        attention_probs_dropout_prob=0.1,
+        attention_probs_dropout_prob=0.0,
         problem_type="multi_label_classification",
         num_labels=len(OUTPUTS),
         id2label=dict(enumerate(OUTPUTS)),
@@ -147,7 +147,7 @@ def pretrain(
 def _masked_model(tokenizer: Tokenizer, dropout: float = 0.1) -> BertForMaskedLM:
     entries = [tokenizer.id_to_token(i) for i in range(tokenizer.get_vocab_size())]
     config = configuration(len(entries))
-    config.hidden_dropout_prob = config.attention_probs_dropout_prob = dropout
+    config.hidden_dropout_prob = dropout
     config.tie_word_embeddings = False
     model = BertForMaskedLM(config)
     model.bert.embeddings.word_embeddings = PinyinEmbedding(entries, config.hidden_size)
@@ -219,23 +219,33 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--ordinary", type=int, default=2_500, help="rows of ordinary talk among the compliant ones")
+    parser.add_argument("--grammar", type=float, default=1.0, help="share of the grammar's rows that is trained on")
     parser.add_argument("--threat-precision", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     rows = read_rows(sorted(CORPUS.glob("*.jsonl")))
     trained_on = [row for row in rows if row.split == "train"]
-    general = pretraining_pairs(options.reference)
-    counts = Counter("".join(text for text, _ in general))
-    counts.update("".join(row.text for row in trained_on) * 5)
-    characters = [c for c, n in counts.most_common() if n >= 4 and len(c) == 1 and not c.isspace()]
-    tokenizer, misheard = character_tokenizer(characters), Misheard([c for c in characters if "一" <= c <= "鿿"])
+    saved_tokenizer = options.pretrained.with_suffix(".json") if options.pretrained else None
+    if options.stage == "fine-tune" and saved_tokenizer:
+        tokenizer = Tokenizer.from_file(str(saved_tokenizer))
+        characters = [tokenizer.id_to_token(i) for i in range(len(SPECIAL), tokenizer.get_vocab_size())]
+    else:
+        general = pretraining_pairs(options.reference)
+        counts = Counter("".join(text for text, _ in general))
+        counts.update("".join(row.text for row in trained_on) * 5)
+        characters = [c for c, n in counts.most_common() if n >= 4 and len(c) == 1 and not c.isspace()]
+        tokenizer = character_tokenizer(characters)
+    misheard = Misheard([c for c in characters if "一" <= c <= "鿿"])
     if options.stage == "pretrain":
         pairs = [piece for text, turn in general for piece in pieces(normalise(text), normalise(turn))]
         pairs += [pair_of(row.text, row.previous) for row in trained_on] * 5
+        tokenizer.save(str(saved_tokenizer))
         pretrain(pairs, tokenizer, misheard, options)
         return
-    talk = random.Random(options.seed).sample(ordinary_talk(options.reference, kept=False), options.ordinary)
+    chooser = random.Random(options.seed)
+    trained_on = [row for row in trained_on if row.source != "grammar" or chooser.random() < options.grammar]
+    talk = chooser.sample(ordinary_talk(options.reference, kept=False), options.ordinary)
     trained_on += [Row("ordinary", "train", "", t, (p,) if p else (), (), (), False, "ordinary") for t, p in talk]
     heard = json.loads(options.heard.read_text("utf8")) if options.heard else {}
     torch.set_num_threads(options.threads)

@@ -118,9 +118,9 @@ def _loss(logits: Tensor, batch: Sequence[Row], weights: Tensor) -> Tensor:
 
 
 def _batches(rows: Sequence[Row], options: FineTuning, epoch: int) -> list[list[Row]]:
-    """All rows once, in batches of like length."""
+    """All rows once, in batches of like length with their context: padding costs as much as text."""
     chooser = random.Random(f"{options.seed} epoch {epoch}")
-    order = sorted(rows, key=lambda row: len(row.text) + chooser.uniform(0, 15))
+    order = sorted(rows, key=lambda row: len("".join((row.text, *row.previous))) + chooser.uniform(0, 15))
     batches = [list(order[i : i + options.batch]) for i in range(0, len(order), options.batch)]
     chooser.shuffle(batches)
     return batches

@@ -2,7 +2,7 @@
 
 Synthetic speech knows when each syllable sounds, so nothing has to be aligned by chance: stage `encoder` learns the
 syllable of every frame, stage `decoder` learns to read them with two heads taught where to look, and stage `windows`
-trains the whole on padded 30 s windows as faster-whisper feeds them.
+trains the whole on padded 30 s windows as faster-whisper feeds them (`joint` does so on single utterances, cheaper).
 """
 
 import argparse
@@ -359,7 +359,7 @@ if __name__ == "__main__":
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--init", type=Path)
-    parser.add_argument("--stage", choices=["encoder", "decoder", "windows"], default="encoder")
+    parser.add_argument("--stage", choices=["encoder", "decoder", "joint", "windows"], default="encoder")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=300)
