@@ -74,6 +74,11 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: Path) -> "Vocabulary":
+        """What `save` wrote, or an exported folder's, whose characters end before the empty entry."""
+        if path.is_dir():
+            entries = json.loads((path / "vocabulary.json").read_text("utf8"))
+            characters = entries[: entries.index("")]
+            return cls(characters, sorted({pinyin(c)[0].rstrip("12345") for c in characters if HANZI.match(c)}))
         return cls(**json.loads(path.read_text("utf8")))
 
     def save(self, path: Path) -> None:
@@ -308,8 +313,12 @@ def train(options: argparse.Namespace) -> None:
     chooser = random.Random(options.seed)
     vocabulary = Vocabulary.load(options.vocabulary)
     model = Recogniser(configuration(len(vocabulary)), len(vocabulary.syllables))
-    if options.init:
-        model.load_state_dict(torch.load(options.init, weights_only=True)["model"], strict=False)
+    if options.init and options.init.is_dir():
+        from pipelines.training.import_transcriber import restore  # noqa: PLC0415 - it knows this model
+
+        restore(model, vocabulary, options.init)
+    elif options.init:
+        model.load_state_dict(torch.load(options.init, weights_only=True)["model"])
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
     if options.stage == "windows":
@@ -358,7 +367,7 @@ if __name__ == "__main__":
     parser.add_argument("--texts", type=Path, nargs="*", help="make the vocabulary from these and stop")
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--out", type=Path)
-    parser.add_argument("--init", type=Path)
+    parser.add_argument("--init", type=Path, help="a stage's weights, or an exported folder such as the bundled one")
     parser.add_argument("--stage", choices=["encoder", "decoder", "joint", "windows"], default="encoder")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
