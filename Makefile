@@ -1,16 +1,23 @@
 # make demo: score the bundled calls.  make test: check and test everything.  make serve: start the service.
+# make bench: how fast, and in how much memory.
 PYTHON ?= python3
 BIN := .venv/bin
 export HF_HUB_DISABLE_TELEMETRY := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: demo test check serve clean
+.PHONY: demo test check serve bench schema clean
 
 demo: .venv/demo
 	$(BIN)/python -m app.demo
 
 serve: .venv/demo
 	$(BIN)/callaudit serve --host 127.0.0.1 --port 8000
+
+bench: .venv/test
+	$(BIN)/python -m tests.benchmarks
+
+schema: .venv/demo
+	$(BIN)/python -m app.schema
 
 test: check
 	$(BIN)/python -m pytest
@@ -20,6 +27,9 @@ check: .venv/test
 	$(BIN)/ruff check app models pipelines tests
 	$(BIN)/mypy app models pipelines
 	$(BIN)/lint-imports
+	$(BIN)/hadolint Dockerfile
+	$(BIN)/check-jsonschema --quiet --builtin-schema vendor.compose-spec compose.yaml
+	$(BIN)/check-jsonschema --quiet --check-metaschema docs/schema/report.json
 
 # torch comes first: whatever depends on it would fetch the newest build with its CUDA packages.
 .venv/demo: pyproject.toml constraints.txt

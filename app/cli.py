@@ -215,7 +215,12 @@ def _write_page(report: "Report", recording: "Recording", file: Path, html: Path
 
 def _segment(segment: "Segment") -> dict[str, object]:
     words = [
-        {"start": round(word.start, 2), "end": round(word.end, 2), "text": word.text, "probability": word.probability}
+        {
+            "start": round(word.start, 2),
+            "end": round(word.end, 2),
+            "text": word.text,
+            "probability": round(word.probability, 4),
+        }
         for word in segment.words
     ]
     return {"start": round(segment.start, 2), "end": round(segment.end, 2), "text": segment.text, "words": words}

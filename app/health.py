@@ -7,7 +7,7 @@ from fastapi import APIRouter
 from pydantic import BaseModel
 
 from app.deps import DatabaseDep, RecordingsDep
-from pipelines.report import Report
+from app.schema import report_schema
 
 router = APIRouter(tags=["service"])
 
@@ -31,5 +31,5 @@ def ready(database: DatabaseDep, recordings: RecordingsDep) -> Health:
 
 
 @router.get("/v1/schema/report.json")
-def report_schema() -> dict[str, Any]:
-    return Report.model_json_schema(mode="serialization")
+def schema() -> dict[str, Any]:
+    return report_schema()

@@ -35,11 +35,12 @@ class TooManyChannels(DecodeError):
 
 
 class TooLong(CallError):
-    def __init__(self, limit_s: float) -> None:
+    def __init__(self, limit_s: float, stated_s: float | None = None) -> None:
+        """`stated_s`: how long the file says it is, if it does."""
         super().__init__(
             f"the recording is longer than {limit_s:.0f} s; cut it, or raise CALLAUDIT_MAX_RECORDING_SECONDS"
         )
-        self.limit_s = limit_s
+        self.limit_s, self.stated_s = limit_s, stated_s
 
 
 class TooLarge(CallError):

@@ -134,8 +134,9 @@ def _sound_of(container: InputContainer, longest_s: float) -> AudioStream:
         raise Refused("UnknownFormat", f"codec {coder.codec.canonical_name if coder else 'unknown'}")
     if coder.channels > 2:
         raise Refused("TooManyChannels", coder.channels)
-    if container.format.name in _STATES_LENGTH and (container.duration or 0) > longest_s * av.time_base:
-        raise Refused("TooLong", longest_s)
+    stated_s = (container.duration or 0) / av.time_base
+    if container.format.name in _STATES_LENGTH and stated_s > longest_s:
+        raise Refused("TooLong", longest_s, stated_s)
     coder.thread_count = 1
     return stream
 

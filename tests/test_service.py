@@ -1,12 +1,10 @@
 import json
 import os
-import random
+import resource
 import sqlite3
-import struct
 import subprocess
 import sys
 import threading
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 import soundfile
 
+from app.schema import FILE
 from pipelines.report import Report
 from tests.conftest import CALLS, ROOT, Program, Start, write_tone
 
@@ -35,25 +34,25 @@ def scored(service: Program) -> Any:
 
 
 @pytest.fixture(scope="module")
-def small_service(start_program: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Program]:
-    """Little of everything: disk for recordings, upload size, recording length, patience with the database."""
-    if os.geteuid() != 0:
-        pytest.skip("needs root, to mount a file system that is soon full")
-    folder = tmp_path_factory.mktemp("small")
-    disk = folder / "disk"
+def small_service(start_program: Start, tmp_path_factory: pytest.TempPathFactory) -> Program:
+    """Little of everything: upload size, recording length, patience with the database."""
+    settings = {
+        "CALLAUDIT_MAX_UPLOAD_BYTES": str(8 * MIB),
+        "CALLAUDIT_MAX_RECORDING_SECONDS": "20",
+        "CALLAUDIT_DATABASE_WAIT_SECONDS": "0.5",
+    }
+    return start_program(tmp_path_factory.mktemp("small"), settings=settings)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system of 8 MiB."""
+    disk = tmp_path / "disk"
     disk.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk], check=True)
-    program = start_program(
-        folder / "data",
-        settings={
-            "CALLAUDIT_RECORDINGS_URL": str(disk / "recordings"),
-            "CALLAUDIT_MAX_UPLOAD_BYTES": str(4 * MIB),
-            "CALLAUDIT_MAX_RECORDING_SECONDS": "20",
-            "CALLAUDIT_DATABASE_WAIT_SECONDS": "0.5",
-        },
-    )
-    yield program
-    program.kill()
+    mount: list[str | Path] = ["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", disk]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("no file system that is soon full can be mounted here")
+    yield disk
     subprocess.run(["umount", "--lazy", disk], check=True)
 
 
@@ -223,7 +222,8 @@ def test_texts_that_cannot_be_labelled_are_refused(service: Program, body: bytes
 
 
 def test_schema_of_the_report_is_published(service: Program) -> None:
-    assert service.get("/v1/schema/report.json").json() == Report.model_json_schema(mode="serialization")
+    published = service.get("/v1/schema/report.json").json()
+    assert published == json.loads(FILE.read_text("utf8")), "the report changed: run `make schema`"
 
 
 def test_service_tells_that_it_is_alive_and_ready(service: Program) -> None:
@@ -256,45 +256,6 @@ def test_api_describes_itself(service: Program) -> None:
 )
 def test_wrong_request_gets_a_problem(service: Program, method: str, path: str, status: int) -> None:
     expect_problem(httpx2.request(method, service.url + path), status)
-
-
-def png() -> bytes:
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    pixel = zlib.compress(b"\0\xff\0\0")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", pixel) + chunk(b"IEND", b"")
-
-
-BAD_FILES = {
-    "empty": (b"", 400, "empty"),
-    "text": (b"this is no sound, whatever its name says\n" * 50, 415, "format"),
-    "image": (png(), 415, "format"),
-    "ffconcat": (b"ffconcat version 1.0\nfile 'secret.wav'\n", 415, "format"),
-    "noise": (random.Random(1).randbytes(50_000), 415, "format"),
-}
-
-
-@pytest.mark.parametrize("name", BAD_FILES)
-def test_what_is_no_recording_is_refused_at_once(service: Program, name: str) -> None:
-    content, status, words = BAD_FILES[name]
-    before = stored_files(service)
-    expect_problem(service.upload(content, "call.wav"), status, words)
-    assert stored_files(service) == before
-
-
-def test_more_than_two_channels_are_refused(service: Program, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "3.wav", np.full((16000, 3), [0.1, 0.2, 0.3]), 8000)
-    expect_problem(service.upload(tmp_path / "3.wav"), 422, "3 channels")
-
-
-def test_truncated_recording_is_done_or_failed_but_not_stuck(service: Program) -> None:
-    answer = service.upload(DEMO.read_bytes()[:30_000], "call.mp3")
-    if answer.status_code == 202:
-        assert service.finished(answer.json()["id"])["status"] in ("done", "failed")
-    else:
-        expect_problem(answer, 422)
 
 
 @pytest.mark.parametrize(
@@ -340,28 +301,41 @@ def test_name_of_an_uploaded_file_leads_nowhere(service: Program, tone: Path, na
 @pytest.mark.parametrize("length_declared", [True, False])
 def test_too_large_an_upload_is_refused_while_it_comes_in(small_service: Program, length_declared: bool) -> None:
     before = stored_files(small_service)
-    body = multipart(b"RIFF" + bytes(6 * MIB))
+    body = multipart(b"RIFF" + bytes(10 * MIB))
     content: Any = body if length_declared else (body[i : i + 65536] for i in range(0, len(body), 65536))
     expect_problem(post_form(small_service, content), 413, "CALLAUDIT_MAX_UPLOAD_BYTES")
     assert stored_files(small_service) == before
 
 
 def test_too_long_a_recording_is_a_failed_call_that_says_so(small_service: Program, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "long.flac", np.zeros(8000 * 600), 8000)
-    call = small_service.finished(small_service.accepted(tmp_path / "long.flac"))
+    soundfile.write(tmp_path / "long.ogg", np.zeros(8000 * 600), 8000)  # states its length at the end only
+    call = small_service.finished(small_service.accepted(tmp_path / "long.ogg"))
     assert call["status"] == "failed"
     assert call["error"]["status"] == 413
     assert "CALLAUDIT_MAX_RECORDING_SECONDS" in call["error"]["detail"]
     assert call["report"] is None
 
 
-def test_full_disk_stores_nothing_by_halves(small_service: Program, tone: Path, tmp_path: Path) -> None:
-    before, calls = stored_files(small_service), count_calls(small_service)
-    file, filler = tmp_path / "noise.wav", small_service.data_dir.parent / "disk" / "filler"
-    soundfile.write(file, np.random.default_rng(1).uniform(-1, 1, 1_000_000), 8000)
+def test_full_disk_stores_nothing_by_halves(small_disk: Path, tone: Path, tmp_path: Path, start_program: Start) -> None:
+    service = start_program(tmp_path / "data", settings={"CALLAUDIT_RECORDINGS_URL": str(small_disk / "recordings")})
+    filler = small_disk / "filler"
     filler.write_bytes(bytes(7 * MIB))
-    expect_problem(small_service.upload(file), 507, "disk is full")
+    expect_problem(service.upload(two_megabytes(tmp_path)), 507, "disk is full")
     filler.unlink()
+    assert not [file for file in small_disk.rglob("*") if file.is_file()]
+    assert count_calls(service) == 0
+    assert service.finished(service.accepted(tone))["status"] == "done"
+    service.stop()
+
+
+def test_what_no_file_can_hold_is_not_stored_by_halves(small_service: Program, tone: Path, tmp_path: Path) -> None:
+    before, calls = stored_files(small_service), count_calls(small_service)
+    pid = small_service.process.pid
+    usual = resource.prlimit(pid, resource.RLIMIT_FSIZE, (MIB, resource.RLIM_INFINITY))
+    try:
+        expect_problem(small_service.upload(two_megabytes(tmp_path)), 507, "disk is full")
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, usual)
     assert stored_files(small_service) == before
     assert count_calls(small_service) == calls
     assert small_service.finished(small_service.accepted(tone))["status"] == "done"
@@ -506,9 +480,12 @@ def post_form(program: Program, content: Any) -> httpx2.Response:
 
 
 def stored_files(program: Program) -> set[Path]:
-    places = (program.data_dir, program.data_dir.parent / "disk")
-    found = {file for place in places for file in place.rglob("recordings/**/*") if file.is_file()}
-    return found
+    return {file for file in program.data_dir.rglob("recordings/**/*") if file.is_file()}
+
+
+def two_megabytes(folder: Path) -> Path:
+    soundfile.write(folder / "noise.wav", np.random.default_rng(1).uniform(-1, 1, 1_000_000), 8000)
+    return folder / "noise.wav"
 
 
 def count_calls(program: Program) -> int:

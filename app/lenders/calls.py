@@ -153,11 +153,14 @@ def _metadata(sent: bytes | None) -> Metadata:
 
 def _refuse_unreadable(path: Path, settings: Settings) -> None:
     """Decodes the start, so that what is no recording is told at once and not by a failed call."""
+    longest_s = settings.max_recording_seconds
     try:
-        with decode(path, DecodeLimits(longest_s=_PROBE_S, largest_bytes=settings.max_upload_bytes)):
+        with decode(path, DecodeLimits(longest_s=min(_PROBE_S, longest_s), largest_bytes=settings.max_upload_bytes)):
             pass
-    except TooLong:
-        pass  # it goes on after the start, as it should
+    except TooLong as error:
+        # It goes on after the start, as it should. Not every file states its length; the rest is found in scoring.
+        if error.stated_s is not None and error.stated_s > longest_s:
+            raise TooLong(longest_s) from None
 
 
 def _accept(
