@@ -19,7 +19,7 @@ OTHER = CALLS / "instalment-plan.wav"
 def callaudit(*arguments: str | Path, sent: bytes = b"", **settings: str) -> "subprocess.CompletedProcess[str]":
     command = [sys.executable, "-m", "app.cli", *map(str, arguments)]
     environment = {**os.environ, "PYTHONIOENCODING": "utf8", **settings}
-    done = subprocess.run(command, input=sent, capture_output=True, cwd=ROOT, env=environment, timeout=120, check=False)
+    done = subprocess.run(command, input=sent, capture_output=True, cwd=ROOT, env=environment, timeout=300, check=False)
     return subprocess.CompletedProcess(command, done.returncode, done.stdout.decode(), done.stderr.decode())
 
 

@@ -7,10 +7,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
-import psycopg
 import pytest
 
 from tests.conftest import Program, Start, write_tone
@@ -26,11 +24,7 @@ def where(request: pytest.FixtureRequest) -> Where:
     """Settings for a database of its own."""
     if request.param == "sqlite":
         return dict(QUICK)
-    server = request.getfixturevalue("postgres")
-    name = f"calls_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return {**QUICK, "CALLAUDIT_DATABASE_URL": f"{server.rpartition('/')[0]}/{name}"}
+    return {**QUICK, "CALLAUDIT_DATABASE_URL": request.getfixturevalue("postgres_database")}
 
 
 @pytest.fixture
@@ -100,11 +94,14 @@ def test_service_killed_again_and_again_loses_nothing(start: Start, tmp_path: Pa
     assert_no_job_left(programs[-1])
 
 
-def test_call_of_a_killed_worker_goes_to_another(start: Start, tmp_path: Path, long_call: Path, where: Where) -> None:
+@pytest.mark.parametrize("moment", [just_taken, half_way])
+def test_call_of_a_killed_worker_goes_to_another(
+    start: Start, tmp_path: Path, long_call: Path, where: Where, moment: Callable[[dict[str, Any]], bool]
+) -> None:
     service = start(tmp_path, *HTTP_ONLY, settings=where)
     first = start(tmp_path, "worker", settings={**where, "CALLAUDIT_EXECUTOR_ID": "a"})
     call_id = service.accepted(long_call)
-    service.until(call_id, just_taken)
+    service.until(call_id, moment)
     first.kill()
     second = start(tmp_path, "worker", settings={**where, "CALLAUDIT_EXECUTOR_ID": "b"})
     assert service.finished(call_id)["status"] == "done"
