@@ -77,7 +77,7 @@ def browser(profile: Path) -> Iterator[Page]:
     # Chromium reads from descriptor 3 and writes to 4.
     command = f'exec chromium {" ".join(_FLAGS)} --user-data-dir="$1" 3<&{theirs_in} 4>&{theirs_out}'
     with subprocess.Popen(
-        ["sh", "-c", command, "sh", profile],
+        ["bash", "-c", command, "bash", profile],  # dash knows descriptors below ten only
         pass_fds=(theirs_in, theirs_out),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,

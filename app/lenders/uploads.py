@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import NamedTemporaryFile
@@ -50,7 +50,8 @@ async def receive(request: Request, folder: Path, largest_bytes: int) -> AsyncIt
         await run_in_threadpool(_finish, file, form.take())
         yield Upload(Path(file.name), form.hash.hexdigest(), form.size, bytes(form.head), form.metadata)
     finally:
-        file.close()
+        with suppress(OSError):  # on a full disk, of what it could not write before
+            file.close()
         Path(file.name).unlink(missing_ok=True)
 
 
