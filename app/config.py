@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from pydantic import AfterValidator, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from app.encryption import Keyring
+
 
 def installed_version() -> str:
     try:
@@ -30,6 +32,11 @@ def _known_database(url: SecretStr) -> SecretStr:
     return url
 
 
+def _known_key(key: SecretStr) -> SecretStr:
+    Keyring.read(key.get_secret_value())
+    return key
+
+
 class Settings(BaseSettings):
     """How this deployment runs. Method options live beside the methods."""
 
@@ -38,6 +45,8 @@ class Settings(BaseSettings):
     data_dir: Path = Path("data")
     database_url: Annotated[SecretStr, AfterValidator(_known_database)] | None = None
     recordings_url: str | None = None
+    encryption_key: Annotated[SecretStr, AfterValidator(_known_key)] | None = None
+    encryption_key_file: Path | None = None
 
     asr_model: str = "bundled/transcriber"
     classifier: str = "bundled/classifier"
@@ -61,6 +70,17 @@ class Settings(BaseSettings):
             return sa.URL.create("sqlite", database=str(self.data_dir.absolute() / "callaudit.db"))
         url = sa.make_url(self.database_url.get_secret_value())
         return url if url.get_backend_name() == "sqlite" else url.set(drivername="postgresql+psycopg")
+
+    @property
+    def keyring(self) -> Keyring:
+        """Raises CannotStart if the file of keys is no such file."""
+        if self.encryption_key_file is not None:
+            try:
+                return Keyring.read(self.encryption_key_file.read_text("ascii").strip())
+            except (OSError, ValueError) as error:
+                told = getattr(error, "strerror", None) or str(error)
+                raise CannotStart(f"CALLAUDIT_ENCRYPTION_KEY_FILE={self.encryption_key_file}: {told}") from error
+        return Keyring.read(self.encryption_key.get_secret_value()) if self.encryption_key else Keyring([])
 
     @property
     def recordings(self) -> str:

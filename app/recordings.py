@@ -1,12 +1,12 @@
 """Recordings by tenant and the SHA-256 of their bytes, in a folder or a bucket; each is stored once."""
 
 import os
-import shutil
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
+from tempfile import TemporaryFile
 from uuid import uuid4
 
 import fsspec
@@ -15,7 +15,6 @@ from fsspec.implementations.local import LocalFileSystem
 from app.config import CannotStart, Settings
 from app.tables import DEFAULT_TENANT
 
-_CHUNK = 256 * 1024
 _LEFTOVER_AFTER_S = 24 * 3600
 
 _MEDIA_TYPES = (
@@ -46,6 +45,7 @@ class Recordings:
         """Raises CannotStart if the place cannot be used."""
         try:
             self._files, self._root = fsspec.core.url_to_fs(settings.recordings)
+            self._keyring = settings.keyring
             self._local = isinstance(self._files, LocalFileSystem)
             # Beside the recordings if they are local: moving a file into place is then a rename.
             self.incoming = (Path(self._root) if self._local else settings.data_dir.absolute()) / ".incoming"
@@ -56,6 +56,8 @@ class Recordings:
 
     def keep(self, received: Path, tenant_id: str, sha256: str) -> None:
         target = self._path(tenant_id, sha256)
+        if self._keyring.locks:
+            self._lock(received)
         self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
         if self._local:
             received.replace(target)
@@ -81,23 +83,35 @@ class Recordings:
 
     def read(self, tenant_id: str, sha256: str, start: int, stop: int) -> Iterator[bytes]:
         with self._files.open(self._path(tenant_id, sha256), "rb") as file:
-            file.seek(start)
-            left = stop - start
-            while left > 0 and (chunk := file.read(min(_CHUNK, left))):
-                left -= len(chunk)
-                yield chunk
+            yield from self._keyring.open(file, start, stop)
 
     @contextmanager
     def as_file(self, tenant_id: str, sha256: str) -> Iterator[Path]:
         """Raises FileNotFoundError if the recording was removed meanwhile."""
-        if self._local:
-            yield Path(self._path(tenant_id, sha256))
-            return
         path = self._path(tenant_id, sha256)
-        with NamedTemporaryFile(dir=self.incoming) as copy, self._files.open(path, "rb") as stored:
-            shutil.copyfileobj(stored, copy, _CHUNK)
+        if self._local and not self._keyring.opens_anything:
+            yield Path(path)
+            return
+        # Without a name, so that nothing plain is left behind, however the process ends.
+        with TemporaryFile(dir=self.incoming) as copy, self._files.open(path, "rb") as stored:
+            for chunk in self._keyring.open(stored, 0, sys.maxsize):
+                copy.write(chunk)
             copy.flush()
-            yield Path(copy.name)
+            copy.seek(0)
+            yield Path(f"/proc/self/fd/{copy.fileno()}")
+
+    def _lock(self, received: Path) -> None:
+        """In place of what came in, so that the move to where it stays is the same as without a key."""
+        locked = received.with_name(f"{received.name}.locked")
+        try:
+            with received.open("rb") as plain, locked.open("wb") as file:
+                self._keyring.lock(plain, file)
+                file.flush()
+                os.fsync(file.fileno())  # an accepted call outlives a power cut
+            locked.replace(received)
+        except BaseException:
+            locked.unlink(missing_ok=True)
+            raise
 
     def check(self) -> None:
         """Raises OSError if the place does not answer."""
