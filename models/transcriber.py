@@ -1,10 +1,12 @@
 """Channel -> segments of speech with word times, through faster-whisper."""
 
+import json
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
@@ -66,7 +68,7 @@ class Transcriber:
     ) -> None:
         """`model`: bundled, a CTranslate2 folder, or a name of the hub. Raises ModelNotFound."""
         self.weights = find_weights(_SETTING, model, _NEEDED)
-        self._decoding = decoding or Decoding()
+        self._decoding = decoding or Decoding(window_s=_longest_window(self.weights.folder))
         try:
             self._whisper = WhisperModel(
                 str(self.weights.folder),
@@ -76,6 +78,11 @@ class Transcriber:
             )
         except (RuntimeError, ValueError) as error:
             raise ModelNotFound(_SETTING, model, f"it cannot be loaded ({error})") from error
+
+    @property
+    def window_s(self) -> float:
+        """Seconds of sound that are decoded together at most."""
+        return self._decoding.window_s
 
     def __call__(self, channel: Channel, progress: Callable[[float], None] | None = None) -> Iterator[Segment]:
         """Segments in order of time, one a turn; `progress` hears the seconds done."""
@@ -149,6 +156,12 @@ class Transcriber:
                     word.start += begin / SAMPLE_RATE
                     word.end += begin / SAMPLE_RATE
                 yield segment
+
+
+def _longest_window(folder: Path) -> float:
+    """Of a model that was trained on less than Whisper's 30 s, what its card says; silence fills the rest."""
+    card = folder / "card.json"
+    return float(json.loads(card.read_text("utf8")).get("longest_window_s", 30.0)) if card.is_file() else 30.0
 
 
 def _blocks(channel: Channel, decoding: Decoding) -> Iterator[tuple[list[_Turn], float]]:

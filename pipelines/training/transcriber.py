@@ -215,33 +215,40 @@ def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, 
             yield collate([[c] for c in group], vocabulary, longest + longest % 2, chooser)
 
 
-def window_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, size: int) -> Iterator[Batch]:
-    """Several utterances joined to anything up to 30 s, padded to 30 s with zeros as faster-whisper does."""
+def window_batches(
+    folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int, longest: int
+) -> Iterator[Batch]:
+    """Utterances joined to anything up to `longest` frames; zeros follow, now and then to 30 s as in service.
+
+    Most windows end at `longest`, for what only zeros follow costs as much as speech. `frames`: about a batch.
+    """
     windows: list[list[Clip]] = []
-    silences = nonspeech(chooser)
+    silences = nonspeech(chooser, longest / 100)
     for shard in clips(folder, chooser):
         chooser.shuffle(shard)
         window: list[Clip] = []
-        limit = chooser.uniform(200, 2_950)
+        limit = chooser.uniform(200, longest - 50)
         used = 0
         for clip in shard:
             if window and used + len(clip.mel) + 80 * len(window) > limit:
                 windows.append(window)
-                window, used, limit = [], 0, chooser.choice([chooser.uniform(200, 2_950), 2_950])
+                window, used, limit = [], 0, chooser.choice([chooser.uniform(200, longest - 50), longest - 50])
             window.append(clip)
             used += len(clip.mel)
             if chooser.random() < 0.01:
                 windows.append([chooser.choice(silences)])
         chooser.shuffle(windows)
-        while len(windows) >= size:
-            yield collate([windows.pop() for _ in range(size)], vocabulary, WINDOW_FRAMES, chooser)
+        while len(windows) * longest >= frames:
+            padded = WINDOW_FRAMES if chooser.random() < 0.2 else longest
+            size = max(1, frames // padded)
+            yield collate([windows.pop() for _ in range(min(size, len(windows)))], vocabulary, padded, chooser)
 
 
-def nonspeech(chooser: random.Random, count: int = 200) -> list[Clip]:
+def nonspeech(chooser: random.Random, longest_s: float, count: int = 200) -> list[Clip]:
     """Line sounds without a word, so that the recogniser learns to say nothing."""
     draw = np.random.default_rng(chooser.randint(0, 1 << 30))
     sounds = [
-        sound(name, chooser.uniform(1, 20), chooser.uniform(-50, -3), draw)
+        sound(name, chooser.uniform(1, longest_s), chooser.uniform(-50, -3), draw)
         for name in chooser.choices(list(SOUNDS), k=count)
     ]
     return [Clip(log_mel(samples), "", (), np.zeros((0, 2), np.int16)) for samples in sounds]
@@ -322,7 +329,7 @@ def train(options: argparse.Namespace) -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
     if options.stage == "windows":
-        batches = window_batches(options.shards, vocabulary, chooser, options.batch)
+        batches = window_batches(options.shards, vocabulary, chooser, options.batch, options.longest)
     else:
         batches = short_batches(options.shards, vocabulary, chooser, options.batch)
     began = reported = time.monotonic()
@@ -373,7 +380,8 @@ if __name__ == "__main__":
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=300)
     parser.add_argument("--decay", type=float, default=0.0, help="last share of the time in which the rate falls to 0")
-    parser.add_argument("--batch", type=int, default=6_000, help="frames a batch; windows a batch in stage windows")
+    parser.add_argument("--batch", type=int, default=6_000, help="frames a batch")
+    parser.add_argument("--longest", type=int, default=WINDOW_FRAMES, help="frames of speech in a window, at most")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     chosen = parser.parse_args()
