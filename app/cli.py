@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from models.call import Recording, Segment
     from pipelines.decode import DecodeLimits
     from pipelines.report import Report
-    from pipelines.score import Engine, EngineOptions
+    from pipelines.score import Engine
 
 _SOME_FAILED = 1
 _USAGE = 2
@@ -177,22 +177,10 @@ def _service_settings() -> Settings:
     return settings
 
 
-def engine_options(settings: Settings) -> "EngineOptions":
-    from pipelines.score import EngineOptions  # noqa: PLC0415
-
-    return EngineOptions(
-        asr_model=settings.asr_model,
-        classifier=settings.classifier,
-        device=settings.device,
-        compute_type=settings.compute_type,
-        threads=settings.threads,
-    )
-
-
 def _load_engine(settings: Settings) -> "Engine":
-    from pipelines.score import load_engine  # noqa: PLC0415
+    from app.engine import load_configured_engine  # noqa: PLC0415
 
-    return load_engine(engine_options(settings))
+    return load_configured_engine(settings)
 
 
 def _limits(settings: Settings) -> "DecodeLimits":

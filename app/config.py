@@ -50,6 +50,7 @@ class Settings(BaseSettings):
 
     asr_model: str = "bundled/transcriber"
     classifier: str = "bundled/classifier"
+    speakers: str = Field(default="embeddings", pattern=r"^(off|embeddings|pyannote(:.+)?)$")
     device: Literal["auto", "cpu", "cuda"] = "auto"
     compute_type: str = "default"
     threads: int = Field(default=0, ge=0)

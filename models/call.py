@@ -131,6 +131,8 @@ class Utterance:
     raw_text: str  # as the recogniser wrote it
     confidence: float  # mean word probability
     evidence: Evidence | None = None  # None: the words do not come from a recogniser
+    voice_log_odds: float | None = None  # natural, that voice 1 of two in the channel speaks; None: not told apart
+    speaker_confidence: float | None = None  # probability that `speaker` is right; None: unknown
 
 
 @dataclass(frozen=True, slots=True)

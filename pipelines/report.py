@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.call import KINDS, Evidence, Finding, Form, Label, Recording, Speaker
+from pipelines import conversation
 from pipelines.hearing import Suppressed
 
 WORST_UTTERANCES = 5
@@ -24,7 +25,7 @@ class RecordingPart(_Part):
 
 
 class ModelPart(_Part):
-    role: Literal["transcriber", "classifier"]
+    role: Literal["transcriber", "classifier", "speakers"]
     name: str
     version: str
     sha256: str = Field(description="Hash over the model's files", pattern="^[0-9a-f]{64}$")
@@ -78,6 +79,9 @@ class UtterancePart(_Part):
     index: int = Field(ge=0)
     channel: int = Field(ge=0)
     speaker: Speaker
+    speaker_confidence: float | None = Field(
+        default=None, description="Probability that `speaker` is right; null where it is unknown", ge=0, le=1
+    )
     start: float = Field(description="Seconds from the start of the recording", ge=0)
     end: float = Field(ge=0)
     text: str = Field(description="Transcript in simplified characters")
@@ -90,6 +94,10 @@ class UtterancePart(_Part):
     needs_review: bool = Field(description="A person must hear this before anyone acts on it")
     review_reasons: tuple[str, ...] = ()
     evidence: EvidencePart | None = Field(default=None, description="Null where no recogniser wrote the text")
+    characters_a_second: float | None = Field(default=None, description="Speech rate, without marks", ge=0)
+    raised_voice: bool = Field(
+        default=False, description="Louder than this speaker's own median in the channel by more than 6 dB"
+    )
 
 
 class SuppressedPart(_Part):
@@ -101,6 +109,32 @@ class SuppressedPart(_Part):
     text: str
     reason: str = Field(description="Why it is not believed, in plain words")
     evidence: EvidencePart | None = None
+
+
+class SpeakerPart(_Part):
+    """One speaker's part in the conversation; a speaker who is not known has one part a channel."""
+
+    speaker: Speaker
+    channel: int = Field(ge=0)
+    talk_seconds: float = Field(ge=0)
+    silent_seconds: float = Field(description="The rest of the call", ge=0)
+    interruptions: int = Field(description="Of others by this speaker, with more than 0.5 s of overlap", ge=0)
+    characters_a_second: float = Field(ge=0)
+    median_level_dbfs: float | None
+    raised: int = Field(description="Utterances in a raised voice", ge=0)
+
+    @classmethod
+    def of(cls, part: conversation.Part) -> Self:
+        return cls(
+            speaker=part.speaker,
+            channel=part.channel,
+            talk_seconds=round(part.talk_s, 2),
+            silent_seconds=round(part.silent_s, 2),
+            interruptions=part.interruptions,
+            characters_a_second=round(part.characters_a_second, 2),
+            median_level_dbfs=None if part.median_level_dbfs is None else round(part.median_level_dbfs, 1),
+            raised=part.raised,
+        )
 
 
 class SpeechSeconds(_Part):
@@ -134,6 +168,8 @@ class Report(_Part):
     models: tuple[ModelPart, ...]
     utterances: tuple[UtterancePart, ...]
     suppressed: tuple[SuppressedPart, ...] = Field(default=(), description="Words that are taken for invented")
+    conversation: tuple[SpeakerPart, ...] = Field(default=(), description="Who talks how long, how fast and how loud")
+    silence_seconds: float | None = Field(default=None, description="In which nobody speaks", ge=0)
     summary: Summary
 
     @classmethod
@@ -144,7 +180,12 @@ class Report(_Part):
         models: Sequence[ModelPart],
         suppressed: Sequence[Suppressed] = (),
     ) -> Self:
-        utterances = tuple(_utterance(index, finding) for index, finding in enumerate(findings))
+        said = [finding.utterance for finding in findings]
+        utterances = tuple(
+            _utterance(index, finding, manner)
+            for index, (finding, manner) in enumerate(zip(findings, conversation.manners(said), strict=True))
+        )
+        talk = conversation.together((u.start, u.end) for u in said)
         return cls(
             recording=RecordingPart(
                 sha256=recording.sha256,
@@ -155,6 +196,8 @@ class Report(_Part):
             models=tuple(models),
             utterances=utterances,
             suppressed=tuple(_suppressed(part) for part in suppressed),
+            conversation=tuple(SpeakerPart.of(part) for part in conversation.parts(said, recording.duration)),
+            silence_seconds=round(max(0.0, recording.duration - talk), 2),
             summary=summarise(utterances),
         )
 
@@ -177,12 +220,13 @@ def summarise(utterances: Sequence[UtterancePart]) -> Summary:
     )
 
 
-def _utterance(index: int, finding: Finding) -> UtterancePart:
+def _utterance(index: int, finding: Finding, manner: conversation.Manner) -> UtterancePart:
     said, judged = finding.utterance, finding.judgement
     return UtterancePart(
         index=index,
         channel=said.channel,
         speaker=said.speaker,
+        speaker_confidence=None if said.speaker_confidence is None else round(said.speaker_confidence, 4),
         start=round(said.start, 2),
         end=round(said.end, 2),
         text=said.text,
@@ -195,6 +239,8 @@ def _utterance(index: int, finding: Finding) -> UtterancePart:
         needs_review=bool(finding.review_reasons),
         review_reasons=finding.review_reasons,
         evidence=said.evidence and EvidencePart.of(said.evidence),
+        characters_a_second=round(manner.characters_a_second, 2),
+        raised_voice=manner.raised_voice,
     )
 
 

@@ -14,6 +14,7 @@ from pipelines.characters import repetition
 _SENTENCE_END = "。？！?!；;"
 _CLAUSE_END = "，,、：:"
 _LEAST_PROBABILITY = 1e-6
+_MOST_LOG_ODDS = 50.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,14 +28,21 @@ class Splitting:
 
 @dataclass(frozen=True, slots=True)
 class Roles:
-    """When what is said tells the collector's channel from the other's."""
+    """When what is said tells the collector's side, a channel or a voice, from the other's."""
 
     surely_above: float = 2.0  # difference of summed log-odds
     most_per_utterance: float = 3.0  # one sentence alone shall not decide
+    most_for_itself: float = 1.5  # log-odds that an utterance's own words add where its voice is in doubt
+    known_above: float = 0.8  # probability of an utterance's role; below it, who speaks is unknown
 
 
-def split(segments: Iterable[Segment], channel: int, splitting: Splitting | None = None) -> Iterator[Utterance]:
-    """Utterances of one channel; their speaker is unknown as yet."""
+def split(
+    segments: Iterable[Segment],
+    channel: int,
+    splitting: Splitting | None = None,
+    voice_log_odds: float | None = None,
+) -> Iterator[Utterance]:
+    """Utterances of one channel; their speaker is unknown as yet. `voice_log_odds`: of all these segments alike."""
     for segment in segments:
         for words in _sentences(segment.words, splitting or Splitting()):
             raw = "".join(word.text for word in words).strip(_SENTENCE_END + _CLAUSE_END)
@@ -49,6 +57,7 @@ def split(segments: Iterable[Segment], channel: int, splitting: Splitting | None
                     raw_text=marked,
                     confidence=fmean(word.probability for word in words),
                     evidence=_evidence(segment, words, marked),
+                    voice_log_odds=voice_log_odds,
                 )
 
 
@@ -59,21 +68,59 @@ def assign_speakers(
     collector_channel: int | None = None,
     roles: Roles | None = None,
 ) -> list[Utterance]:
-    """The channel is the speaker where there are two; a mono call carries both voices and stays unknown.
+    """Whose side is the collector's, and so who says each utterance, with the probability of it.
 
-    `collector_odds`: probability, of every utterance, that a collector says it. Where the channels differ too
-    little in it and `collector_channel` is not given, the speakers stay unknown too.
+    A side is a channel where two of them speak, else one of two voices told apart in the only one that does;
+    where they were not, who speaks stays unknown. `collector_odds`: probability, of every utterance, that a collector
+    says it. Where the sides differ too little in it and `collector_channel` is not given, it stays unknown too.
     """
-    if channels != 2:
-        return list(utterances)
-    if collector_channel is None:
-        collector_channel = _collector_channel(utterances, collector_odds, roles or Roles())
-    if collector_channel is None:
+    chosen = roles or Roles()
+    if channels == 2 and collector_channel is not None:
+        sides = (Speaker.BORROWER, Speaker.COLLECTOR)
+        return [replace(u, speaker=sides[u.channel == collector_channel], speaker_confidence=1.0) for u in utterances]
+    said = [_log_odds(p) for p in collector_odds]
+    second = [_second_side(u, channels) for u in utterances]
+    evidence = sum(
+        max(-chosen.most_per_utterance, min(chosen.most_per_utterance, own)) * (2 * side - 1)
+        for own, side in zip(said, second, strict=True)
+        if side is not None
+    )
+    if abs(evidence) <= chosen.surely_above:
         return list(utterances)
     return [
-        replace(u, speaker=Speaker.COLLECTOR if u.channel == collector_channel else Speaker.BORROWER)
-        for u in utterances
+        u if side is None else _in_role(u, side, own, evidence, chosen)
+        for u, side, own in zip(utterances, second, said, strict=True)
     ]
+
+
+def _second_side(utterance: Utterance, channels: int) -> float | None:
+    """Probability that it is said on the second side; None: the sides are not told apart."""
+    if utterance.voice_log_odds is not None:
+        return _probability(utterance.voice_log_odds)
+    return float(utterance.channel) if channels == 2 else None
+
+
+def _in_role(utterance: Utterance, side: float, own: float, evidence: float, roles: Roles) -> Utterance:
+    """The side's role, and what is said where the side is in doubt."""
+    surely = _probability(evidence)  # that the second side is the collector's
+    collector = side * surely + (1 - side) * (1 - surely)
+    if utterance.voice_log_odds is not None:
+        doubt = max(-roles.most_for_itself, min(roles.most_for_itself, own))
+        collector = _probability(_log_odds(collector) + doubt)
+    confidence = max(collector, 1 - collector)
+    if confidence < roles.known_above:
+        return utterance
+    role = Speaker.COLLECTOR if collector > 0.5 else Speaker.BORROWER
+    return replace(utterance, speaker=role, speaker_confidence=confidence)
+
+
+def _log_odds(probability: float) -> float:
+    clipped = min(max(probability, _LEAST_PROBABILITY), 1 - _LEAST_PROBABILITY)
+    return math.log(clipped / (1 - clipped))
+
+
+def _probability(log_odds: float) -> float:
+    return 1 / (1 + math.exp(-max(-_MOST_LOG_ODDS, min(_MOST_LOG_ODDS, log_odds))))
 
 
 def _evidence(segment: Segment, words: Sequence[Word], text: str) -> Evidence:
@@ -87,17 +134,6 @@ def _evidence(segment: Segment, words: Sequence[Word], text: str) -> Evidence:
         repetition=repetition(text),
         voice_overlap=heard / (end - start) if end > start else 0.0,
     )
-
-
-def _collector_channel(utterances: Sequence[Utterance], odds: Sequence[float], roles: Roles) -> int | None:
-    evidence = [0.0, 0.0]
-    for utterance, probability in zip(utterances, odds, strict=True):
-        clipped = min(max(probability, 1e-6), 1 - 1e-6)
-        log_odds = math.log(clipped / (1 - clipped))
-        evidence[utterance.channel] += max(-roles.most_per_utterance, min(roles.most_per_utterance, log_odds))
-    if abs(evidence[0] - evidence[1]) <= roles.surely_above:
-        return None
-    return int(evidence[1] > evidence[0])
 
 
 def _sentences(words: Sequence[Word], splitting: Splitting) -> Iterator[list[Word]]:

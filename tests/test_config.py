@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from app.cli import engine_options
 from app.config import CannotStart, Settings, read_settings
+from app.engine import engine_options
 from pipelines.decode import DecodeLimits
 from pipelines.score import EngineOptions
 
