@@ -1,8 +1,10 @@
 """Request -> who asks and what they may do; every route of a tenant's passes here first."""
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_address
+from math import ceil
 from typing import Annotated, cast
 from urllib.parse import urlsplit
 
@@ -44,6 +46,7 @@ class Door:
     def __init__(self, database: sa.Engine, on_loopback: bool) -> None:
         self._database, self._on_loopback = database, on_loopback
         self._failures = MovingWindowRateLimiter(MemoryStorage())
+        self._requests = MovingWindowRateLimiter(MemoryStorage())
 
     def admit(self, request: Request) -> Caller:
         """Raises Refused."""
@@ -71,6 +74,26 @@ class Door:
                 {"www-authenticate": 'Bearer realm="callaudit"'},
             )
         return Caller(key.tenant_id, key.roles, key, token.strip())
+
+    def count(self, caller: Caller) -> dict[str, str]:
+        """The headers that tell how many requests the key has left. Raises Refused when it has none.
+
+        Named as of draft-ietf-httpapi-ratelimit-headers.
+        """
+        if caller.key is None or caller.key.requests_per_minute is None:
+            return {}
+        limit = limits.RateLimitItemPerMinute(caller.key.requests_per_minute)
+        allowed = self._requests.hit(limit, caller.key.prefix)
+        window = self._requests.get_window_stats(limit, caller.key.prefix)
+        wait = max(1, ceil(window.reset_time - time.time()))
+        headers = {
+            "ratelimit-policy": f'"key";q={limit.amount};w=60',
+            "ratelimit": f'"key";r={window.remaining};t={wait}',
+        }
+        if not allowed:
+            detail = f"this key has {limit.amount} requests a minute; wait {wait} s"
+            raise refusal(429, "too many requests", detail, {**headers, "retry-after": str(wait)})
+        return headers
 
 
 def caller_of(request: Request) -> Caller:

@@ -7,9 +7,11 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
+from app import audit, search
+from app.audit import Action
 from app.database import hold
-from app.errors import Problem
-from app.tables import call_labels, calls
+from app.errors import Problem, refusal
+from app.tables import call_labels, call_verdicts, calls
 from models.call import Label, Speaker
 from pipelines.report import Report
 
@@ -29,11 +31,13 @@ class NewCall:
     id: str
     tenant_id: str
     key_prefix: str | None  # of the key that sent it
+    sender: str  # as the audit log names it
     recording_sha256: str
     recording_bytes: int
     media_type: str
     details: str  # the caller's metadata, as JSON
     collector_id: str | None
+    agency: str | None
     collector_channel: int | None
     called_at: datetime
 
@@ -107,6 +111,7 @@ def accept(
                 media_type=call.media_type,
                 details=call.details,
                 collector_id=call.collector_id,
+                agency=call.agency,
                 collector_channel=call.collector_channel,
                 called_at=call.called_at,
                 received_at=now,
@@ -114,6 +119,9 @@ def accept(
         )
         enqueue(connection, call.id)
         place_recording()
+        # Last, since others of the tenant wait for it, and a bucket may take seconds.
+        facts: dict[str, str | int] = {"recording_sha256": call.recording_sha256, "bytes": call.recording_bytes}
+        audit.record(connection, call.tenant_id, call.sender, Action.CALL_ACCEPTED, call.id, **facts)
 
 
 def find(engine: sa.Engine, tenant_id: str, call_id: str) -> Call | None:
@@ -126,6 +134,13 @@ def outcome(engine: sa.Engine, call_id: str) -> Outcome:
     with engine.connect() as connection:
         row = connection.execute(sa.select(calls.c.report, calls.c.problem).where(calls.c.id == call_id)).one_or_none()
     return Outcome(row.report, row.problem) if row else Outcome(None, None)
+
+
+def sent_since(engine: sa.Engine, key_prefix: str, since: datetime) -> int:
+    """How many calls came with this key and are still there."""
+    mine = (calls.c.key_prefix == key_prefix, calls.c.received_at >= since)
+    with engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(calls).where(*mine)).scalar_one()
 
 
 def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> list[Call]:
@@ -149,15 +164,23 @@ def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> li
         return _read(connection, query)
 
 
-def remove(engine: sa.Engine, tenant_id: str, call_id: str, forget_recording: Callable[[str, str], None]) -> bool:
-    """Forgets the recording too, unless another call has the same; False if there is no such call."""
-    query = sa.select(calls.c.recording_sha256).where(calls.c.id == call_id, calls.c.tenant_id == tenant_id)
+def remove(
+    engine: sa.Engine, tenant_id: str, actor: str, call_id: str, forget_recording: Callable[[str, str], None]
+) -> bool:
+    """Forgets the recording too, unless another call has the same; False if there is no such call.
+
+    Raises Refused if the call is held.
+    """
+    mine = (calls.c.id == call_id, calls.c.tenant_id == tenant_id)
     with engine.begin() as connection:
-        sha256 = connection.execute(query).scalar()
+        sha256 = connection.execute(sa.select(calls.c.recording_sha256).where(*mine)).scalar()
         if sha256 is None:
             return False
         hold(connection, f"{tenant_id}/{sha256}")
-        connection.execute(sa.delete(calls).where(calls.c.id == call_id))
+        # A hold that comes at the same moment either is seen here or finds no call any more.
+        if not connection.execute(sa.delete(calls).where(*mine, calls.c.held_because.is_(None))).rowcount:
+            raise refusal(409, "call held", "the call is held, so nobody deletes it; an administrator can let it go")
+        audit.record(connection, tenant_id, actor, Action.CALL_DELETED, call_id, recording_sha256=sha256)
         if not _in_use(connection, tenant_id, sha256):
             # Before the commit: if it fails now, the call is still there to be removed once more.
             forget_recording(tenant_id, sha256)
@@ -208,13 +231,21 @@ def finish(engine: sa.Engine, attempt: Attempt, report: Report) -> bool:
         if utterance.speaker is not Speaker.BORROWER
         for label in utterance.labels
     } or {Label.COMPLIANT}
+
+    def keep(connection: sa.Connection) -> None:
+        for table, labels in ((call_labels, found), (call_verdicts, report.summary.verdict)):
+            if rows := [{"call_id": attempt.call_id, "label": str(label)} for label in labels]:
+                connection.execute(sa.insert(table), rows)
+        search.index(connection, attempt.call_id, report)
+
     return _change(
         engine,
         attempt,
-        found,
+        keep,
         status=Status.DONE,
         progress=1.0,
         report=report.model_dump_json(),
+        seconds=report.recording.duration,
         finished_at=datetime.now(UTC),
     )
 
@@ -266,7 +297,9 @@ def _in_use(connection: sa.Connection, tenant_id: str, sha256: str) -> bool:
     return bool(connection.execute(sa.select(same)).scalar())
 
 
-def _change(engine: sa.Engine, attempt: Attempt, labels: Iterable[Label] = (), **values: object) -> bool:
+def _change(
+    engine: sa.Engine, attempt: Attempt, then: Callable[[sa.Connection], None] | None = None, **values: object
+) -> bool:
     with engine.begin() as connection:
         changed = connection.execute(
             sa.update(calls)
@@ -277,7 +310,6 @@ def _change(engine: sa.Engine, attempt: Attempt, labels: Iterable[Label] = (), *
             )
             .values(**values)
         ).rowcount
-        if changed and labels:
-            rows = [{"call_id": attempt.call_id, "label": label} for label in labels]
-            connection.execute(sa.insert(call_labels), rows)
+        if changed and then:
+            then(connection)
     return bool(changed)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from app import telemetry
+from app.audit_commands import commands as audit_commands
 from app.config import CannotStart, Settings, installed_version, read_settings
 from app.evaluate import evaluate
 from app.keys_commands import commands as keys_commands
@@ -31,6 +32,7 @@ cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 cli.add_typer(train, name="train")
 cli.add_typer(evaluate, name="evaluate")
 cli.add_typer(keys_commands, name="keys")
+cli.add_typer(audit_commands, name="audit")
 
 Files = Annotated[list[Path], typer.Argument(help="Recordings in any known format.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line a recording.")]

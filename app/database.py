@@ -3,6 +3,7 @@
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import sqlalchemy as sa
 from alembic import command
@@ -33,9 +34,14 @@ def open_database(settings: Settings) -> Iterator[sa.Engine]:
 
 
 def hold(connection: sa.Connection, name: str) -> None:
-    """Makes others who hold the same name wait until this transaction ends; call it before any write."""
+    """Makes others who hold the same name wait until this transaction ends; call it before any write.
+
+    On SQLite, where one writes at a time, whoever holds or has written anything holds everything.
+    """
     if connection.dialect.name == "sqlite":
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        sqlite = cast(sqlite3.Connection, connection.connection.driver_connection)
+        if not sqlite.in_transaction:
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
     else:
         connection.execute(sa.select(sa.func.pg_advisory_xact_lock(sa.func.hashtextextended(name, 0))))
 
@@ -67,6 +73,7 @@ def _engine(settings: Settings) -> sa.Engine:
         connection.execute("PRAGMA journal_mode=WAL")  # readers go on while one writes
         connection.execute("PRAGMA synchronous=FULL")  # an accepted call outlives a power cut
         connection.execute("PRAGMA foreign_keys=ON")
+        connection.execute("PRAGMA secure_delete=ON")  # what is deleted is overwritten, not just unlinked
 
     return engine
 

@@ -21,7 +21,7 @@ def create(
     calls_per_day: Annotated[int | None, typer.Option(min=1)] = None,
 ) -> None:
     """Print a new key, alone, on standard output. It cannot be shown again."""
-    from app import keys  # noqa: PLC0415
+    from app import audit, keys  # noqa: PLC0415
     from app.database import open_database  # noqa: PLC0415
 
     try:
@@ -41,6 +41,8 @@ def create(
             with database.begin() as connection:
                 keys.add_tenant(connection, tenant)
                 key, token = keys.create(connection, new)
+                facts = {"roles": ",".join(sorted(wanted))}
+                audit.record(connection, tenant, "operator", audit.Action.KEY_MADE, key.prefix, **facts)
         except ValueError as error:
             raise typer.BadParameter(f"--tenant: {error}") from None
     typer.echo(
@@ -68,10 +70,12 @@ def list_(tenant: Annotated[str | None, typer.Option(help="All tenants' keys, if
 @commands.command()
 def revoke(prefix: Annotated[str, typer.Argument(help="As `callaudit keys list` shows it.")]) -> None:
     """Let nobody in with a key any more."""
-    from app import keys  # noqa: PLC0415
+    from app import audit, keys  # noqa: PLC0415
     from app.database import open_database  # noqa: PLC0415
 
     with open_database(read_settings()) as database, database.begin() as connection:
-        if keys.revoke(connection, prefix) is None:
+        key = keys.revoke(connection, prefix)
+        if key is None:
             raise CannotStart(f"there is no key {prefix}; callaudit keys list shows them")
+        audit.record(connection, key.tenant_id, "operator", audit.Action.KEY_REVOKED, prefix)
     typer.echo(f"key {prefix} is revoked", err=True)

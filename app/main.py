@@ -13,7 +13,7 @@ from app.database import open_database
 from app.deps import State
 from app.edge import answer_problems
 from app.jobs import JobQueue, Scoring
-from app.lenders import calls, keys, utterances
+from app.lenders import audit, calls, keeping, keys, reviews, scorecards, search, utterances
 from app.recordings import Recordings
 from app.worker import Worker
 from pipelines.score import Engine
@@ -52,6 +52,16 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
 
     app = FastAPI(title="callaudit", version=installed_version(), lifespan=lifespan, redirect_slashes=False)
     answer_problems(app)
-    for router in (calls.router, utterances.router, keys.router, health.router):
+    for router in (
+        calls.router,
+        utterances.router,
+        keys.router,
+        audit.router,
+        keeping.router,
+        reviews.router,
+        search.router,
+        scorecards.router,
+        health.router,
+    ):
         app.include_router(router)
     return app

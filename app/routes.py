@@ -27,7 +27,10 @@ class TenantRoute(APIRoute):
             request.state.caller = await run_in_threadpool(door.admit, request)
             if self.largest_body is not None:
                 request = _again(request, await _body(request, self.largest_body))
-            return await answer(request)
+            left = door.count(request.state.caller)
+            response = await answer(request)
+            response.headers.update(left)
+            return response
 
         return admit
 

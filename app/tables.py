@@ -28,6 +28,7 @@ tenants = sa.Table(
     metadata,
     sa.Column("id", sa.String(63), primary_key=True),
     sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("retention_days", sa.Integer),
 )
 
 api_keys = sa.Table(
@@ -61,14 +62,19 @@ calls = sa.Table(
     sa.Column("media_type", sa.String(40), nullable=False),
     sa.Column("details", sa.Text, nullable=False),
     sa.Column("collector_id", sa.String(200), index=True),
+    sa.Column("agency", sa.String(200)),
+    sa.Column("seconds", sa.Float),
     sa.Column("collector_channel", sa.Integer),
     sa.Column("called_at", UtcTime, nullable=False, index=True),
     sa.Column("received_at", UtcTime, nullable=False),
     sa.Column("finished_at", UtcTime),
     sa.Column("report", sa.Text),
     sa.Column("problem", sa.Text),
+    sa.Column("held_because", sa.String(500)),
     sa.Index("calls_of_tenant", "tenant_id", "number"),
     sa.Index("calls_of_key", "key_prefix", "received_at"),
+    sa.Index("calls_of_collector", "tenant_id", "collector_id", "called_at"),
+    sa.Index("calls_of_agency", "tenant_id", "agency", "called_at"),
     sqlite_autoincrement=True,
 )
 
@@ -77,6 +83,74 @@ call_labels = sa.Table(
     metadata,
     sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
     sa.Column("label", sa.String(30), primary_key=True, index=True),
+)
+
+# Of done calls, redacted, to be searched; what belongs to the call stands in every row, so that one index is enough.
+utterances = sa.Table(
+    "utterances",
+    metadata,
+    sa.Column("id", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("tenant_id", sa.String(63), nullable=False),
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("place", sa.Integer),
+    sa.Column("speaker", sa.String(10), nullable=False),
+    sa.Column("start", sa.Float, nullable=False),
+    sa.Column("stop", sa.Float, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("label", sa.String(30), nullable=False),
+    sa.Column("threat", sa.Float, nullable=False),
+    sa.Column("insult", sa.Float, nullable=False),
+    sa.Column("third_party_contact", sa.Float, nullable=False),
+    sa.Column("needs_review", sa.Boolean, nullable=False),
+    sa.Column("suppressed", sa.Boolean, nullable=False),
+    sa.Column("collector_id", sa.String(200)),
+    sa.Column("agency", sa.String(200)),
+    sa.Column("called_at", UtcTime, nullable=False),
+    sa.Index("utterances_newest", "tenant_id", "id"),
+    sa.Index("utterances_by_label", "tenant_id", "label", "id"),
+    sa.Index("utterances_by_collector", "tenant_id", "collector_id", "id"),
+    sa.Index("utterances_by_agency", "tenant_id", "agency", "id"),
+    sqlite_autoincrement=True,
+)
+
+# As it is after reviews; call_labels keeps what the model found.
+call_verdicts = sa.Table(
+    "call_verdicts",
+    metadata,
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("label", sa.String(30), primary_key=True, index=True),
+)
+
+reviews = sa.Table(
+    "reviews",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False, unique=True),
+    sa.Column("tenant_id", sa.String(63), nullable=False),
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("utterance", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String(10), nullable=False),
+    sa.Column("verdict", sa.String(10)),
+    sa.Column("labels", sa.String(100), nullable=False),
+    sa.Column("note", sa.Text, nullable=False),
+    sa.Column("reviewer", sa.String(40), nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index("reviews_of_tenant", "tenant_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+audit_log = sa.Table(
+    "audit_log",
+    metadata,
+    sa.Column("tenant_id", sa.String(63), primary_key=True),
+    sa.Column("position", sa.BigInteger, primary_key=True),
+    sa.Column("at", sa.String(40), nullable=False),
+    sa.Column("actor", sa.String(40), nullable=False),
+    sa.Column("action", sa.String(40), nullable=False),
+    sa.Column("subject", sa.String(100), nullable=False),
+    sa.Column("facts", sa.Text, nullable=False),
+    sa.Column("hash", sa.String(64), nullable=False),
+    sa.Index("audit_log_of_subject", "tenant_id", "subject", "position"),
 )
 
 workers = sa.Table(

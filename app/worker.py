@@ -17,6 +17,7 @@ from app import calls
 from app.config import CannotStart, Settings
 from app.database import open_database
 from app.jobs import APPLICATION, QUEUE, VERSION, WORKFLOW, JobQueue, Scoring
+from app.keeping import remove_expired
 from app.logs import where
 from app.recordings import Recordings
 from app.tables import workers
@@ -25,6 +26,7 @@ from pipelines.score import Engine
 _log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
+_EXPIRY_EVERY_S = 60.0
 _MOST_WORKERS_A_HOST = 256
 
 
@@ -55,6 +57,7 @@ class Worker:
         self._scoring, self._jobs, self._executor_id = scoring, jobs, executor_id
         self._timeout_s = scoring.settings.worker_timeout_seconds
         self._seen: dict[str, tuple[int, float]] = {}
+        self._expiry_due = 0.0
         self._keeper = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
 
     def start(self) -> None:
@@ -129,6 +132,11 @@ class Worker:
             self._jobs.put_back(call_id)
         if finished := [call_id for call_id in ended if call_id not in unfinished]:
             self._jobs.clear(finished)
+        if time.monotonic() >= self._expiry_due:
+            self._expiry_due = time.monotonic() + _EXPIRY_EVERY_S
+            scoring = self._scoring
+            if removed := remove_expired(scoring.database, scoring.recordings.forget, self._jobs.drop):
+                _log.info("%d calls were past their retention and are deleted", removed)
 
     def _alive(self) -> set[str]:
         """Those whose beats went on lately by this process's clock, so that no two clocks are compared."""

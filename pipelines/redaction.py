@@ -7,10 +7,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import Protocol, runtime_checkable
 
-from pipelines.report import Report, UtterancePart
+from pydantic import BaseModel
+
+from pipelines.report import Report
 
 MASK = "*"
+_WORDS = ("text", "raw_text")
 
 
 class Private(StrEnum):
@@ -23,6 +27,18 @@ class Private(StrEnum):
     PLATE = "plate"
     EMAIL = "email"
     ADDRESS = "address"
+
+
+@runtime_checkable
+class Heard(Protocol):
+    """Something with a place in the recording; seconds."""
+
+    @property
+    def channel(self) -> int: ...
+    @property
+    def start(self) -> float: ...
+    @property
+    def end(self) -> float: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +93,28 @@ def redact_report(report: Report) -> Report:
         u.model_copy(update={"text": mask(u.text, a), "raw_text": mask(u.raw_text, b)})
         for u, a, b in zip(report.utterances, said, raw, strict=True)
     )
-    return report.model_copy(update={"utterances": shown})
+    others = {name: tuple(_redacted(part) for part in parts) for name, parts in _other_parts(report)}
+    return report.model_copy(update={"utterances": shown, **others})
 
 
-def utterances_to_silence(report: Report) -> list[UtterancePart]:
-    """Those in which something private is said."""
+def parts_to_silence(report: Report) -> list[Heard]:
+    """Whatever has words in which something private is said."""
     spans = private_spans_of_call([u.text for u in report.utterances])
-    return [u for u, found in zip(report.utterances, spans, strict=True) if found]
+    private: list[Heard] = [u for u, found in zip(report.utterances, spans, strict=True) if found]
+    others = (part for _, parts in _other_parts(report) for part in parts if _redacted(part) != part)
+    return private + [part for part in others if isinstance(part, Heard)]
+
+
+def _other_parts(report: Report) -> Iterator[tuple[str, tuple[BaseModel, ...]]]:
+    for name, value in report:
+        if name != "utterances" and isinstance(value, tuple) and all(isinstance(part, BaseModel) for part in value):
+            yield name, value
+
+
+def _redacted(part: BaseModel) -> BaseModel:
+    """By the names of its fields, so that no part of a report that comes to have words is forgotten here."""
+    words = {name: value for name in _WORDS if isinstance(value := getattr(part, name, None), str)}
+    return part.model_copy(update={name: redact(value) for name, value in words.items()})
 
 
 _DIGITS = {

@@ -2,7 +2,7 @@
 
 import base64
 import logging
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -14,14 +14,18 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, ValidationError
 from starlette.concurrency import run_in_threadpool
 
-from app import calls
+from app import audit, calls
 from app.access import Administering, Caller, Ingesting, Reading
+from app.audit import Action
 from app.calls import Call, NewCall, Status, Wanted
 from app.config import Settings
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
+from app.erasure import overwrite_deleted
 from app.errors import Problem, refusal
 from app.jobs import JobQueue
+from app.keys import Role
 from app.lenders import audio
+from app.lenders.audio import Asked
 from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata
 from app.lenders.uploads import Upload, receive
 from app.logs import where
@@ -30,6 +34,8 @@ from app.routes import StreamRoute
 from models.call import Label
 from models.errors import TooLong
 from pipelines.decode import DecodeLimits, decode
+from pipelines.redaction import redact_report
+from pipelines.report import Report
 
 _log = logging.getLogger(__name__)
 
@@ -70,6 +76,7 @@ async def upload_call(
     jobs: JobsDep,
 ) -> Accepted:
     """Takes a recording. Its report is at the `Location` that is answered, once it is done."""
+    await run_in_threadpool(_refuse_over_quota, caller, database)
     async with receive(request, recordings.incoming, settings.max_upload_bytes) as upload:
         metadata = _metadata(upload.metadata)
         await run_in_threadpool(_refuse_unreadable, upload.path, settings)
@@ -110,7 +117,14 @@ def list_calls(
 
 @router.get("/{call_id}")
 def read_call(caller: Reading, call_id: str, database: DatabaseDep) -> CallResult:
-    return CallResult.with_outcome(_known(database, caller, call_id), calls.outcome(database, call_id))
+    """Numbers and addresses in the report are masked, unless the key has the role `unredacted`."""
+    result = CallResult.with_outcome(_known(database, caller, call_id), calls.outcome(database, call_id))
+    if result.report is None:
+        return result
+    if not caller.may(Role.UNREDACTED):
+        return result.model_copy(update={"report": redact_report(result.report)})
+    audit.record_look(database, caller.tenant_id, caller.name, Action.REPORT_SEEN, call_id)
+    return result
 
 
 @router.head("/{call_id}/audio", response_class=Response, include_in_schema=False)
@@ -122,11 +136,24 @@ def read_audio(
     call_id: str,
     database: DatabaseDep,
     recordings: RecordingsDep,
+    settings: SettingsDep,
     range: Annotated[str | None, Header()] = None,  # noqa: A002 - the header's name
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
-    """The recording as it was sent; understands Range."""
-    return audio.stream(_known(database, caller, call_id), recordings, range, if_range, request.method == "HEAD")
+    """The recording as it was sent for keys with the role `unredacted`, else redacted; understands Range."""
+    call = _known(database, caller, call_id)
+    asked = Asked(range, if_range, request.method == "HEAD")
+    if caller.may(Role.UNREDACTED):
+        if not asked.head_only:
+            audit.record_look(database, caller.tenant_id, caller.name, Action.AUDIO_HEARD, call_id)
+        return audio.stream(call, recordings, asked)
+    report = calls.outcome(database, call_id).report
+    if report is None:
+        raise refusal(
+            409, "not redacted yet", "the call is not done yet, and its recording is redacted by what was heard in it"
+        )
+    limits = DecodeLimits(longest_s=settings.max_recording_seconds, largest_bytes=settings.max_upload_bytes)
+    return audio.stream_redacted(call, Report.model_validate_json(report), recordings, limits, asked)
 
 
 @router.delete("/{call_id}", status_code=204)
@@ -134,8 +161,9 @@ def delete_call(
     caller: Administering, call_id: str, database: DatabaseDep, recordings: RecordingsDep, jobs: JobsDep
 ) -> None:
     """Removes report and rows, and the recording unless another call has the same. A running job is stopped."""
-    if not calls.remove(database, caller.tenant_id, call_id, recordings.forget):
+    if not calls.remove(database, caller.tenant_id, caller.name, call_id, recordings.forget):
         raise _unknown(call_id)
+    overwrite_deleted(database)
     try:
         jobs.drop(call_id)
     except sa.exc.SQLAlchemyError as error:
@@ -149,6 +177,16 @@ def _metadata(sent: bytes | None) -> Metadata:
     except ValidationError as error:
         faults = error.errors(include_input=False, include_url=False, include_context=False)
         raise RequestValidationError([{**fault, "loc": ("metadata", *fault["loc"])} for fault in faults]) from None
+
+
+def _refuse_over_quota(caller: Caller, database: sa.Engine) -> None:
+    """Before the recording is read, so that a sender over its quota costs nothing; uploads at once may pass it."""
+    quota = caller.key.calls_per_day if caller.key else None
+    if caller.key is None or quota is None:
+        return
+    if calls.sent_since(database, caller.key.prefix, datetime.now(UTC) - timedelta(days=1)) >= quota:
+        detail = f"this key may send {quota} calls in 24 hours; send it again later"
+        raise refusal(429, "quota used up", detail, {"retry-after": "3600"})
 
 
 def _refuse_unreadable(path: Path, settings: Settings) -> None:
@@ -170,11 +208,13 @@ def _accept(
         id=str(uuid4()),
         tenant_id=caller.tenant_id,
         key_prefix=caller.key.prefix if caller.key else None,
+        sender=caller.name,
         recording_sha256=upload.sha256,
         recording_bytes=upload.size,
         media_type=media_type(upload.head),
         details=metadata.model_dump_json(exclude_none=True),
         collector_id=metadata.collector_id,
+        agency=metadata.agency,
         collector_channel=metadata.collector_channel,
         called_at=metadata.called_at or datetime.now(UTC),
     )

@@ -6,8 +6,9 @@ from typing import Annotated, Self
 from fastapi import APIRouter, Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
-from app import keys
+from app import audit, keys
 from app.access import Administering
+from app.audit import Action
 from app.deps import DatabaseDep
 from app.errors import Problem, refusal
 from app.keys import Key, NewKey, Role
@@ -80,6 +81,8 @@ def make_key(caller: Administering, wanted: WantedKey, database: DatabaseDep, re
     )
     with database.begin() as connection:
         key, token = keys.create(connection, new)
+        roles = ",".join(sorted(key.roles))
+        audit.record(connection, caller.tenant_id, caller.name, Action.KEY_MADE, key.prefix, roles=roles)
     response.headers["cache-control"] = "no-store"
     return MadeKey(key=ShownKey.of(key), token=token)
 
@@ -94,6 +97,8 @@ def revoke_key(caller: Administering, prefix: str, database: DatabaseDep) -> Sho
     """From now on nobody gets in with it; it stays in the list."""
     with database.begin() as connection:
         key = keys.revoke(connection, prefix, caller.tenant_id)
+        if key is not None:
+            audit.record(connection, caller.tenant_id, caller.name, Action.KEY_REVOKED, prefix)
     if key is None:
         raise refusal(404, "unknown key", "there is no key with this prefix; GET /v1/keys lists them")
     return ShownKey.of(key)

@@ -88,11 +88,13 @@ class Tenant:
             id=str(uuid4()),
             tenant_id=self.id,
             key_prefix=None,
+            sender="test",
             recording_sha256=sha256(content).hexdigest(),
             recording_bytes=len(content),
             media_type="audio/wav",
             details=known.model_dump_json(exclude_none=True),
             collector_id=known.collector_id,
+            agency=known.agency,
             collector_channel=known.collector_channel,
             called_at=known.called_at or datetime.now(UTC),
         )

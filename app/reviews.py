@@ -1,0 +1,200 @@
+"""What people decide about utterances: kept beside the model's findings, which stay as they were."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from uuid import uuid4
+
+import sqlalchemy as sa
+
+from app import audit
+from app.audit import Action
+from app.database import hold
+from app.tables import call_verdicts, calls, reviews
+from models.call import Label
+from pipelines.report import Report, UtterancePart
+from pipelines.verdict import kappa, verdict
+
+_AT_ONCE = 200
+
+
+class Kind(StrEnum):
+    REVIEW = "review"
+    DISPUTE = "dispute"  # the collector's side objects; changes nothing until it is decided
+    DECISION = "decision"  # upon a dispute
+
+
+class Ruling(StrEnum):
+    CONFIRM = "confirm"  # it is what the model found
+    CORRECT = "correct"  # it is something else
+    REJECT = "reject"  # it is compliant
+
+
+@dataclass(frozen=True, slots=True)
+class Review:
+    number: int
+    id: str
+    call_id: str
+    utterance: int
+    kind: Kind
+    verdict: Ruling | None  # None: a dispute
+    labels: tuple[Label, ...]  # what the utterance is, by this; empty: compliant, or a dispute
+    note: str
+    reviewer: str
+    created_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NewReview:
+    call_id: str
+    utterance: int
+    kind: Kind
+    verdict: Ruling | None
+    labels: tuple[Label, ...]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """Of utterances that two people reviewed on their own, by primary label."""
+
+    utterances: int
+    agreed: int
+    kappa: float | None
+
+
+def add(engine: sa.Engine, tenant_id: str, reviewer: str, new: NewReview, report: Report) -> Review:
+    """The verdict of the call follows in the same transaction."""
+    review = Review(
+        number=0,
+        id=str(uuid4()),
+        call_id=new.call_id,
+        utterance=new.utterance,
+        kind=new.kind,
+        verdict=new.verdict,
+        labels=new.labels,
+        note=new.note,
+        reviewer=reviewer,
+        created_at=datetime.now(UTC),
+    )
+    with engine.begin() as connection:
+        hold(connection, f"reviews/{new.call_id}")  # two at once must both count in the verdict
+        values = {name: getattr(review, name) for name in Review.__slots__ if name not in ("number", "labels")}
+        values |= {"tenant_id": tenant_id, "labels": ",".join(new.labels)}
+        connection.execute(sa.insert(reviews).values(values))
+        decided = {r.utterance: r.labels for r in _of_call(connection, new.call_id) if r.verdict is not None}
+        connection.execute(sa.delete(call_verdicts).where(call_verdicts.c.call_id == new.call_id))
+        if now := verdict(report, decided):
+            connection.execute(
+                sa.insert(call_verdicts), [{"call_id": new.call_id, "label": str(label)} for label in now]
+            )
+        facts: dict[str, str | int] = {"utterance": new.utterance, "kind": str(new.kind), "review": review.id}
+        audit.record(connection, tenant_id, reviewer, Action.REVIEWED, new.call_id, **facts)
+    return review
+
+
+def of_call(engine: sa.Engine, call_id: str) -> list[Review]:
+    """Oldest first."""
+    with engine.connect() as connection:
+        return _of_call(connection, call_id)
+
+
+def current_verdict(engine: sa.Engine, call_id: str) -> tuple[Label, ...]:
+    query = sa.select(call_verdicts.c.label).where(call_verdicts.c.call_id == call_id)
+    with engine.connect() as connection:
+        found = set(connection.execute(query).scalars())
+    return tuple(label for label in Label if label in found)
+
+
+def disputed(reviewed: list[Review]) -> set[int]:
+    """Utterances whose last word is a dispute."""
+    last = {review.utterance: review.kind for review in reviewed}
+    return {utterance for utterance, kind in last.items() if kind is Kind.DISPUTE}
+
+
+def agreement(engine: sa.Engine, tenant_id: str) -> Agreement:
+    pairs = []
+    for _, reviewed in _by_call(engine, tenant_id):
+        for opinions in _opinions(reviewed).values():
+            if len(opinions) >= 2:
+                first, second = (opinions[name] for name in sorted(opinions)[:2])
+                pairs.append((_primary(first), _primary(second)))
+    return Agreement(len(pairs), sum(a == b for a, b in pairs), kappa(pairs))
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewed:
+    """An utterance that people decided about."""
+
+    call_id: str
+    utterance: int
+    labels: tuple[Label, ...]  # as decided last
+    contested: bool  # two people saw it differently
+
+
+def decided(engine: sa.Engine, tenant_id: str) -> Iterator[tuple[Report, list[Reviewed]]]:
+    """Call by call, oldest review first."""
+    for call_id, reviewed in _by_call(engine, tenant_id):
+        with engine.connect() as connection:
+            stored = connection.execute(sa.select(calls.c.report).where(calls.c.id == call_id)).scalar()
+        last = {r.utterance: r.labels for r in reviewed if r.verdict is not None}
+        if stored is None or not last:
+            continue
+        views = {place: set(opinions.values()) for place, opinions in _opinions(reviewed).items()}
+        found = [Reviewed(call_id, place, last[place], len(views.get(place, ())) > 1) for place in sorted(last)]
+        yield Report.model_validate_json(stored), found
+
+
+def labels_by(ruling: Ruling, utterance: UtterancePart, corrected: tuple[Label, ...]) -> tuple[Label, ...]:
+    if ruling is Ruling.CONFIRM:
+        return utterance.labels
+    return corrected if ruling is Ruling.CORRECT else ()
+
+
+def _opinions(reviewed: list[Review]) -> dict[int, dict[str, tuple[Label, ...]]]:
+    """By utterance and reviewer; what one said last counts. Decisions know the others' views and are left out."""
+    found: dict[int, dict[str, tuple[Label, ...]]] = {}
+    for review in reviewed:
+        if review.kind is Kind.REVIEW:
+            found.setdefault(review.utterance, {})[review.reviewer] = review.labels
+    return found
+
+
+def _primary(labels: tuple[Label, ...]) -> Label:
+    return labels[0] if labels else Label.COMPLIANT
+
+
+def _by_call(engine: sa.Engine, tenant_id: str) -> Iterator[tuple[str, list[Review]]]:
+    query = (
+        sa.select(reviews.c.call_id)
+        .where(reviews.c.tenant_id == tenant_id)
+        .group_by(reviews.c.call_id)
+        .order_by(sa.func.min(reviews.c.number))
+    )
+    with engine.connect() as connection:
+        ids = list(connection.execute(query).scalars())
+    for start in range(0, len(ids), _AT_ONCE):
+        some = ids[start : start + _AT_ONCE]
+        with engine.connect() as connection:
+            rows = connection.execute(
+                sa.select(reviews).where(reviews.c.call_id.in_(some)).order_by(reviews.c.number)
+            ).all()
+        grouped: dict[str, list[Review]] = {call_id: [] for call_id in some}
+        for row in rows:
+            grouped[row.call_id].append(_review(row))
+        yield from grouped.items()
+
+
+def _of_call(connection: sa.Connection, call_id: str) -> list[Review]:
+    query = sa.select(reviews).where(reviews.c.call_id == call_id).order_by(reviews.c.number)
+    return [_review(row) for row in connection.execute(query)]
+
+
+def _review(row: sa.Row[*tuple[object, ...]]) -> Review:
+    values = row._asdict()
+    del values["tenant_id"]
+    values["kind"] = Kind(values["kind"])
+    values["verdict"] = Ruling(values["verdict"]) if values["verdict"] else None
+    values["labels"] = tuple(Label(label) for label in values["labels"].split(",") if label)
+    return Review(**values)
