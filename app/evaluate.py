@@ -1,10 +1,14 @@
 """`callaudit evaluate …`: a model and labelled data -> how right it is."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from app.config import CannotStart, read_settings
+
+_ASR_SETS = "synthetic,telephone,human"
+_CALLS = Path("tests/data/calls")
 
 evaluate = typer.Typer(no_args_is_help=True)
 
@@ -34,6 +38,52 @@ def nonspeech(
     engine = load_configured_engine(read_settings())
     if show_inventions(engine, hours, stretch, seed, as_json):
         raise typer.Exit(1)
+
+
+@evaluate.command()
+def asr(
+    *,
+    model: Annotated[str | None, typer.Option(help="Name or folder; by default CALLAUDIT_ASR_MODEL.")] = None,
+    reference: Annotated[Path | None, typer.Option(help="Folder of reference data, for human speakers.")] = None,
+    sets: Annotated[str, typer.Option(help="Of synthetic, telephone and human, with commas.")] = _ASR_SETS,
+    sentences: Annotated[int, typer.Option(min=1, help="The most of one set.")] = 200,
+    seed: Annotated[int, typer.Option(help="Another one takes other sentences.")] = 0,
+    card: Annotated[bool, typer.Option("--card", help="Write the figures into the model's README.md.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure the recogniser: character error rate by set, with 95 % intervals; voices and sentences unseen."""
+    try:
+        from app.hearing_figures import show_transcriber  # noqa: PLC0415
+    except ImportError as error:
+        raise _needs("train", error) from error
+    show_transcriber(
+        read_settings(),
+        model=model,
+        reference=reference,
+        sets=sets.split(","),
+        sentences=sentences,
+        seed=seed,
+        card=card,
+        as_json=as_json,
+    )
+
+
+@evaluate.command()
+def speakers(
+    calls: Annotated[Path, typer.Option(help="Folder of call scripts with their recordings.")] = _CALLS,
+    reference: Annotated[Path | None, typer.Option(help="Folder of reference data, for human speakers.")] = None,
+    human_calls: Annotated[int, typer.Option(min=1, help="How many calls of human speakers are made.")] = 12,
+    seed: Annotated[int, typer.Option(help="Another one makes other calls.")] = 0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure who said it: diarization error rate, and the share of utterances whose role is right."""
+    try:
+        from app.hearing_figures import show_speakers  # noqa: PLC0415
+    except ImportError as error:
+        raise _needs("train", error) from error
+    show_speakers(
+        read_settings(), calls=calls, reference=reference, human_calls=human_calls, seed=seed, as_json=as_json
+    )
 
 
 def _needs(extra: str, error: ImportError) -> CannotStart:

@@ -9,19 +9,17 @@ from itertools import cycle, islice
 from zlib import crc32
 
 import numpy as np
-from numpy.typing import NDArray
 
-from models.call import SAMPLE_RATE, Channel, Recording
+from models.call import SAMPLE_RATE, Recording
 from pipelines.hearing import UNKNOWN_SPEAKER
 from pipelines.report import Report
 from pipelines.training.dataset import CORPUS, read_rows
+from pipelines.training.in_memory import recording_of
 from pipelines.training.nonspeech import SOUNDS, sound
 from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice
+from pipelines.training.telephone import Samples
 
 BABBLE = "TV babble"
-_NOT_A_FILE = "0" * 64
-
-Samples = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +61,13 @@ def listen(
             samples = _peak(babble(chosen.stretch_s, chosen.babblers, random), level)
         else:
             samples = sound(name, chosen.stretch_s, level, random)
-        channel = Channel(0, _InMemory(samples))
-        report = score(Recording(_NOT_A_FILE, channel.duration, "pcm_f32le", 1, (channel,)))
+        recording = recording_of(samples)
+        report = score(recording)
         flagged = [u for u in report.utterances if u.labels]
         yield Invented(
             name,
             level,
-            channel.duration,
+            recording.duration,
             len(report.utterances),
             len(report.suppressed),
             len(flagged),
@@ -138,14 +136,3 @@ def _rate(name: str, found: Sequence[Invented]) -> Rate:
 
 def _peak(samples: Samples, level_dbfs: float) -> Samples:
     return (samples / np.abs(samples).max() * 10 ** (level_dbfs / 20)).astype(np.float32)
-
-
-class _InMemory:
-    def __init__(self, samples: Samples) -> None:
-        self._samples = samples
-
-    def __len__(self) -> int:
-        return self._samples.size
-
-    def read(self, start: int, stop: int) -> Samples:
-        return self._samples[max(0, start) : stop]

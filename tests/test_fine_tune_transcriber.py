@@ -1,0 +1,132 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
+
+from models.transcriber import Transcriber
+from pipelines.decode import decode
+from pipelines.training.export_transcriber import _tokenizer, layout
+from pipelines.training.fine_tune_transcriber import CannotTrain, FineTuning, fine_tune
+from pipelines.training.manifest import BadManifest, cut, read_manifest
+
+TEXTS = ("您好", "请还款", "我没钱", "再见")
+ONE_STEP_AT_A_TIME = FineTuning(epochs=2, batch_size=2, accumulate=1, learning_rate=1e-2, checkpoint_every=1)
+
+
+class Killed(Exception):
+    """What stands for a kill: nothing after it runs."""
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A Whisper of the smallest size with random weights, in transformers' layout."""
+    folder = tmp_path_factory.mktemp("base")
+    entries = layout(sorted(set("".join(TEXTS))))
+    place = {entry: index for index, entry in enumerate(entries)}
+    end, start = place["<|endoftext|>"], place["<|startoftranscript|>"]
+    config = WhisperConfig(
+        vocab_size=len(entries), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2,
+        decoder_attention_heads=2, encoder_ffn_dim=32, decoder_ffn_dim=32, num_mel_bins=80, pad_token_id=end,
+        bos_token_id=start, eos_token_id=end, decoder_start_token_id=start,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = WhisperForConditionalGeneration(config)
+    model.generation_config = GenerationConfig(
+        suppress_tokens=[], begin_suppress_tokens=[end], alignment_heads=[[0, 0]],
+        lang_to_id={"<|en|>": place["<|en|>"], "<|zh|>": place["<|zh|>"]},
+    )  # fmt: skip
+    model.save_pretrained(folder)
+    _tokenizer(entries).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    random = np.random.default_rng(0)
+    soundfile.write(tmp_path / "call.wav", 0.1 * random.standard_normal(4 * 16_000), 16_000)
+    lines = [
+        json.dumps({"audio": "call.wav", "text": text, "start": float(at), "end": at + 1.0}, ensure_ascii=False)
+        for at, text in enumerate(TEXTS)
+    ]
+    file = tmp_path / "manifest.jsonl"
+    file.write_text("\n".join(lines) + "\n", "utf8")
+    return file
+
+
+def test_a_fine_tuned_model_loads_and_has_learned(base: Path, manifest: Path, tmp_path: Path) -> None:
+    heard: list[str] = []
+    options = FineTuning(epochs=8, batch_size=2, accumulate=1, learning_rate=1e-2, held_out_share=0.25)
+    card = fine_tune(str(base), manifest, tmp_path / "out", options, lambda what, _: heard.append(what))
+    assert (card.clips, card.steps) == (4, 16)
+    losses = [float(what.split()[-1]) for what in heard if "loss" in what]
+    assert losses[-1] < losses[0]
+    assert json.loads((tmp_path / "out" / "card.json").read_text("utf8"))["base"] == str(base)
+    assert not (tmp_path / "out.work").exists()
+    transcriber = Transcriber(str(tmp_path / "out"))
+    assert transcriber.weights.version == card.version
+    with decode(manifest.with_name("call.wav")) as recording:
+        assert all(segment.words for segment in transcriber(recording.channels[0]))
+    assert len(transcriber.again([np.zeros(16_000, np.float32)])) == 1
+
+
+def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(base: Path, manifest: Path, tmp_path: Path) -> None:
+    whole = fine_tune(str(base), manifest, tmp_path / "whole", ONE_STEP_AT_A_TIME)
+
+    def kill_in_the_third_step(what: str, _: float) -> None:
+        if what.startswith("step 3 "):
+            raise Killed
+
+    with pytest.raises(Killed):
+        fine_tune(str(base), manifest, tmp_path / "parted", ONE_STEP_AT_A_TIME, kill_in_the_third_step)
+    steps: list[str] = []
+    parted = fine_tune(str(base), manifest, tmp_path / "parted", ONE_STEP_AT_A_TIME, lambda what, _: steps.append(what))
+    assert next(what for what in steps if what.startswith("step")).startswith("step 3 ")
+    assert parted == whole
+    assert (tmp_path / "parted" / "model.bin").read_bytes() == (tmp_path / "whole" / "model.bin").read_bytes()
+
+
+def test_clips_are_cut_where_the_manifest_says(manifest: Path, tmp_path: Path) -> None:
+    clips = cut(manifest, tmp_path / "work")
+    sound, _ = soundfile.read(manifest.with_name("call.wav"), dtype="float32")
+    assert len(clips) == 4
+    assert clips.seconds == pytest.approx(4.0)
+    for index, text in enumerate(clips.texts):
+        at = TEXTS.index(text) * 16_000
+        assert clips.samples(index) == pytest.approx(sound[at : at + 16_000], abs=1e-3)
+    assert cut(manifest, tmp_path / "work").sha256 == clips.sha256
+
+
+@pytest.mark.parametrize(
+    ("line", "why"),
+    [
+        ("{", "line 1: the line"),
+        ('{"audio": "a.wav"}', "line 1: text: Field required"),
+        ('{"audio": "a.wav", "text": "喂", "start": 3, "end": 2}', "'end' must lie after 'start'"),
+        ("", "has no lines"),
+    ],
+)
+def test_a_wrong_line_is_named(tmp_path: Path, line: str, why: str) -> None:
+    (tmp_path / "manifest.jsonl").write_text(line + "\n", "utf8")
+    with pytest.raises(BadManifest, match=why):
+        read_manifest(tmp_path / "manifest.jsonl")
+
+
+def test_a_recording_that_is_missing_or_too_long_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.jsonl"
+    file.write_text('{"audio": "gone.wav", "text": "喂"}\n', "utf8")
+    with pytest.raises(BadManifest, match=r"gone\.wav"):
+        cut(file, tmp_path / "work")
+    soundfile.write(tmp_path / "long.wav", np.full(31 * 8_000, 0.1), 8_000)
+    file.write_text('{"audio": "long.wav", "text": "喂"}\n', "utf8")
+    with pytest.raises(BadManifest, match=r"31\.0 s long; give clips of up to 30 s"):
+        cut(file, tmp_path / "work")
+
+
+def test_a_base_that_is_none_is_refused(manifest: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(CannotTrain, match="transformers cannot load it"):
+        fine_tune(str(tmp_path / "empty"), manifest, tmp_path / "out")
