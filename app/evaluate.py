@@ -86,5 +86,48 @@ def speakers(
     )
 
 
+@evaluate.command()
+def classifier(
+    *,
+    model: Annotated[
+        str | None, typer.Option(help="Name or folder; by default the one of CALLAUDIT_CLASSIFIER.")
+    ] = None,
+    data: Annotated[
+        list[Path] | None,
+        typer.Option(help="Folder of labelled utterances; repeatable; default: the corpus."),
+    ] = None,
+    split: Annotated[str, typer.Option(help="The split to measure on: train, dev or test.")] = "test",
+    previous: Annotated[str | None, typer.Option(help="Another classifier to compare with: name or folder.")] = None,
+    heard: Annotated[
+        Path | None, typer.Option(help="JSON: text to what a recogniser made of it; by default the corpus's, if any.")
+    ] = None,
+    reference: Annotated[
+        Path | None, typer.Option(help="Folder of reference data for checks on texts from elsewhere.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a page with plots here, and the figures as JSON beside it.")
+    ] = None,
+    card: Annotated[Path | None, typer.Option(help="Write the model card here, as Markdown.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Measure a classifier beside baselines: as said, with noise, as recognised, and on hard rows."""
+    try:
+        from app.classifier_commands import evaluate_classifier  # noqa: PLC0415
+    except ImportError as error:
+        raise _needs("train", error) from error
+    evaluate_classifier(
+        read_settings(),
+        model,
+        data,
+        split=split,
+        previous=previous,
+        heard=heard,
+        reference=reference,
+        out=out,
+        card_file=card,
+        print_json=as_json,
+    )
+
+
 def _needs(extra: str, error: ImportError) -> CannotStart:
     return CannotStart(f"{error.name} is not installed; pip install 'callaudit[{extra}]'")

@@ -5,12 +5,60 @@ from typing import Annotated
 
 import typer
 
+from app.config import CannotStart, read_settings
+
 train = typer.Typer(no_args_is_help=True)
 
 
 @train.callback()
 def _train() -> None:
     """Train the models on data of your own."""
+
+
+@train.command()
+def classifier(
+    *,
+    base: Annotated[
+        str, typer.Option(help="Encoder to fine-tune: name on the hub, folder, or scratch.", show_default=False)
+    ],
+    data: Annotated[list[Path], typer.Option(help="Folder of labelled utterances; repeatable.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Folder for the model.", show_default=False)],
+    epochs: Annotated[int | None, typer.Option(min=1, help="Times over the data: 4, from scratch 8.")] = None,
+    rate: Annotated[float | None, typer.Option(min=0, help="Learning rate: 3e-5, from scratch 5e-4.")] = None,
+    batch: Annotated[int, typer.Option(min=1, help="Utterances a step.")] = 32,
+    warm_up: Annotated[int, typer.Option(min=1, help="Steps until the full rate.")] = 100,
+    seed: Annotated[int, typer.Option(help="Another one gives other weights.")] = 0,
+    precision: Annotated[str, typer.Option(help="auto (bf16 or fp16 on a GPU), fp32, bf16 or fp16.")] = "auto",
+    checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps; a killed run goes on from the last.")] = 200,
+    heard: Annotated[
+        Path | None, typer.Option(help="JSON: text to what a recogniser made of it, to train on as well.")
+    ] = None,
+    evaluation: Annotated[bool, typer.Option(help="Measure it afterwards, beside baselines.")] = True,
+) -> None:
+    """Fine-tune an encoder to label utterances; run it again with the same options after a kill.
+
+    Weights, tokenizer, thresholds and card go into the folder, which CALLAUDIT_CLASSIFIER takes.
+    """
+    try:
+        from app.classifier_commands import train_classifier_on  # noqa: PLC0415
+        from pipelines.training.fine_tuning import FineTuning, precision_named  # noqa: PLC0415
+    except ImportError as error:
+        raise CannotStart(f"{error.name} is not installed; pip install 'callaudit[train]'") from error
+    scratch = base == "scratch"
+    try:
+        named = precision_named(precision)
+    except ValueError as error:
+        raise CannotStart(f"--precision {precision}: {error}") from error
+    options = FineTuning(
+        epochs=epochs or (8 if scratch else 4),
+        rate=rate or (5e-4 if scratch else 3e-5),
+        batch=batch,
+        warm_up=warm_up,
+        seed=seed,
+        precision=named,
+        checkpoint_every=checkpoint_every,
+    )
+    train_classifier_on(read_settings(), base, data, out, options=options, heard=heard, then_evaluate=evaluation)
 
 
 @train.command()

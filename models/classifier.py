@@ -85,6 +85,13 @@ class Classifier:
         """
         return [self._judge(row) for row in self.logits(texts, previous, batch_size)]
 
+    @property
+    def weights_sha256(self) -> str:
+        """Of model.safetensors, or where there is none of model.onnx; the same whatever lies beside it."""
+        files = (self.weights.folder / name for name in ("model.safetensors", "model.onnx"))
+        file = next((file for file in files if file.is_file()), None)
+        return hashlib.sha256(file.read_bytes()).hexdigest() if file else "unknown"
+
     def logits(
         self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None, batch_size: int = 64
     ) -> Logits:

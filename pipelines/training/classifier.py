@@ -7,6 +7,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from operator import itemgetter
 from pathlib import Path
 
 import torch
@@ -229,7 +230,7 @@ def main() -> None:
     saved_tokenizer = options.pretrained.with_suffix(".json") if options.pretrained else None
     if options.stage == "fine-tune" and saved_tokenizer:
         tokenizer = Tokenizer.from_file(str(saved_tokenizer))
-        characters = [tokenizer.id_to_token(i) for i in range(len(SPECIAL), tokenizer.get_vocab_size())]
+        characters = list(dict(sorted(tokenizer.get_vocab().items(), key=itemgetter(1))))[len(SPECIAL) :]
     else:
         general = pretraining_pairs(options.reference)
         counts = Counter("".join(text for text, _ in general))

@@ -42,7 +42,11 @@ def read_rows(files: Iterable[Path]) -> list[Row]:
     """Rows of .jsonl files. Raises BadData naming the file and line of a row that is not one."""
     rows = []
     for file in files:
-        for number, line in enumerate(file.read_text("utf8").splitlines(), 1):
+        try:
+            lines = file.read_text("utf8").splitlines()
+        except UnicodeDecodeError as error:
+            raise BadData(f"{file} is not text in UTF-8: {error}") from error
+        for number, line in enumerate(lines, 1):
             try:
                 rows.append(_row(json.loads(line)))
             except (KeyError, ValueError, TypeError) as error:

@@ -130,7 +130,7 @@ class _Feed:
     ) -> None:
         self._clips, self._longest, self._device = clips, longest, device
         self._features = FeatureExtractor(feature_size=mels)
-        prompt = tokenizer.convert_tokens_to_ids(list(_PROMPT))
+        prompt = [tokenizer.convert_tokens_to_ids(token) for token in _PROMPT]
         end = tokenizer.convert_tokens_to_ids(_END)
         self._tokens = [[*prompt, *tokenizer.encode(text, add_special_tokens=False), end] for text in clips.texts]
         for text, tokens in zip(clips.texts, self._tokens, strict=True):

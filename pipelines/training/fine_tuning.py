@@ -21,6 +21,7 @@ from pipelines.training.dataset import Row
 from pipelines.training.examples import Pair, known, target, weight_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 
 
 class OtherRun(CallError):
@@ -49,6 +50,7 @@ class Step:
     """What a watcher is told now and then."""
 
     done: int
+    done_now: int  # of them since the run was begun or resumed
     steps: int
     loss: float  # mean since the last one
 
@@ -102,11 +104,19 @@ def fine_tune(
         scaler.update()
         loss_since, steps_since = loss_since + loss.item(), steps_since + 1
         if steps_since == 50 or step + 1 == steps:
-            watch(Step(step + 1, steps, loss_since / steps_since))
+            watch(Step(step + 1, step + 1 - begin, steps, loss_since / steps_since))
             loss_since, steps_since = 0.0, 0
         if checkpoint and (step + 1) % options.checkpoint_every == 0:
             _save(checkpoint, name, step + 1, model=model, optimiser=optimiser, scaler=scaler)
     model.eval()
+
+
+def precision_named(name: str) -> Precision:
+    """Raises ValueError saying which there are."""
+    for known_name in PRECISIONS:
+        if name == known_name:
+            return known_name
+    raise ValueError(f"choose one of {', '.join(PRECISIONS)}")
 
 
 def _loss(logits: Tensor, batch: Sequence[Row], weights: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from tests.benchmarks.processes import output_of, peak_mib, service_at_rest
 
 _RATIO_AT_MOST = 1.10
 _GROWTH_AT_MOST = 1.5
+_CLASSIFIER_TIMES_AT_LEAST = 8
 
 
 def main() -> None:
@@ -20,6 +21,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         _print_speed(_call(folder, chosen.speed_minutes), chosen.speed_minutes)
         _print_memory(folder, chosen.short_minutes, chosen.long_minutes)
+    _print_utterances()
     resting = service_at_rest()
     print(f"service: ready {resting.ready_s:.1f} s after its start, {resting.memory_mib:.0f} MiB at rest")
 
@@ -27,7 +29,9 @@ def main() -> None:
 def _print_speed(call: Path, minutes: float) -> None:
     took = json.loads(output_of("tests.benchmarks.speed", call))
     ratio = took["pipeline_s"] / took["bare_s"]
-    print(f"speed: {60 * minutes / took['pipeline_s']:.1f} s of sound a second, on a call of {minutes:g} min", flush=True)
+    print(
+        f"speed: {60 * minutes / took['pipeline_s']:.1f} s of sound a second, on a call of {minutes:g} min", flush=True
+    )
     print(f"time over bare faster-whisper: {ratio:.2f} {_verdict(ratio, _RATIO_AT_MOST)}", flush=True)
 
 
@@ -36,6 +40,16 @@ def _print_memory(folder: str, short: float, long: float) -> None:
     growth = peaks[1] / peaks[0]
     shown = " and ".join(f"{peak:.0f} MiB for {m:g} min" for peak, m in zip(peaks, (short, long), strict=True))
     print(f"peak memory: {shown}: {growth:.2f} times {_verdict(growth, _GROWTH_AT_MOST)}", flush=True)
+
+
+def _print_utterances() -> None:
+    took = json.loads(output_of("tests.benchmarks.classifier"))
+    missed = "" if took["times"] >= _CLASSIFIER_TIMES_AT_LEAST else ", missed"
+    print(
+        f"labels: {took['served']:.0f} utterances a second, {took['one_by_one']:.0f} one by one in transformers: "
+        f"{took['times']:.1f} times (aim: at least {_CLASSIFIER_TIMES_AT_LEAST}{missed})",
+        flush=True,
+    )
 
 
 def _call(folder: str, minutes: float) -> Path:
