@@ -74,7 +74,9 @@ def character_tokenizer(special: Sequence[str], begin: str, end: str, pair: str)
 def write_bert(folder: Path, entries: int = 0) -> Path:
     tokenizer = character_tokenizer(_SPECIAL, "[CLS]", "[SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
     torch.manual_seed(0)
-    config = BertConfig(vocab_size=entries or tokenizer.get_vocab_size(), max_position_embeddings=64, **_SMALL)
+    config = BertConfig(
+        vocab_size=entries or tokenizer.get_vocab_size(), max_position_embeddings=64, initializer_range=0.2, **_SMALL
+    )
     BertModel(config).save_pretrained(folder)
     tokenizer.save(str(folder / "tokenizer.json"))
     return folder
@@ -266,7 +268,7 @@ def test_a_base_that_is_none_is_refused(rows: list[Row], tmp_path: Path) -> None
     with pytest.raises(ModelNotFound, match=r"--base=.*lacks config\.json"):
         train_classifier(str(tmp_path / "base"), rows, tmp_path / "out", options=QUICK, watch=silent)
     (tmp_path / "base" / "config.json").write_text('{"model_type": "bert"}')
-    with pytest.raises(WrongModel, match="its tokenizer"):
+    with pytest.raises(WrongModel, match="cannot fine-tune it"):
         train_classifier(str(tmp_path / "base"), rows, tmp_path / "out", options=QUICK, watch=silent)
 
 
