@@ -61,7 +61,7 @@ def test_uploaded_call_becomes_a_report(service: Program, scored: dict[str, Any]
     assert report.recording.sha256 == sha256(DEMO.read_bytes()).hexdigest()
     assert report.recording.duration > 30
     assert report.utterances
-    assert {part.role for part in report.models} == {"transcriber", "classifier"}
+    assert {part.role for part in report.models} == {"transcriber", "classifier", "speakers"}
     assert scored["error"] is None
     assert scored["progress"] == 1.0
     assert scored["metadata"]["called_at"] == "2026-03-01T20:15:00+08:00"
