@@ -61,6 +61,8 @@ def card(evaluation: Evaluation, folder: Path) -> str:
         )
         if condition in evaluation.lost:
             lines += ["", f"Macro-F1 lost against the same rows as said: {shown(evaluation.lost[condition])}."]
+    if evaluation.outside:
+        lines += ["", "Below, intervals of single rates are exact, the others from resampled texts."]
     for check in evaluation.outside:
         lines += ["", f"### {check.name} ({check.rows} texts)", "", f"{check.about.capitalize()}.", ""]
         measures = list(next(iter(check.figures.values())))
