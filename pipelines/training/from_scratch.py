@@ -1,6 +1,5 @@
 """Texts -> a recogniser of the bundled kind, trained from nothing: all stages in order, each kept once it is done."""
 
-from argparse import Namespace
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +8,16 @@ import torch
 
 from pipelines.training.export_transcriber import export
 from pipelines.training.shards import read_texts, write_shards
-from pipelines.training.transcriber import GUIDED, Recogniser, Vocabulary, configuration, train
+from pipelines.training.transcriber import (
+    GUIDED,
+    WINDOW_FRAMES,
+    Recogniser,
+    Stage,
+    Training,
+    Vocabulary,
+    configuration,
+    train,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,17 +48,17 @@ def train_from_scratch(texts: Sequence[Path], out: Path, effort: Effort | None =
     if len(list(shards.glob("[0-9]*.npz"))) < chosen.shards:
         write_shards(sources, shards, chosen.seed, chosen.shards)
     before: Path | None = None
-    stages = {
+    stages: dict[Stage, tuple[float, float, int]] = {
         "encoder": (chosen.encoder_minutes, 1e-3, 6_000),
         "decoder": (chosen.decoder_minutes, 1e-3, 6_000),
-        "windows": (chosen.windows_minutes, 3e-4, 8),
+        "windows": (chosen.windows_minutes, 3e-4, 8 * WINDOW_FRAMES),
     }
     for stage, (minutes, rate, batch) in stages.items():
         weights = work / f"{stage}.pt"
         done = work / f"{stage}.done"
         if not done.is_file():
             train(
-                Namespace(
+                Training(
                     vocabulary=words,
                     shards=shards,
                     out=weights,
@@ -58,7 +66,6 @@ def train_from_scratch(texts: Sequence[Path], out: Path, effort: Effort | None =
                     stage=stage,
                     minutes=minutes,
                     rate=rate,
-                    warmup=300,
                     decay=0.3,
                     batch=batch,
                     threads=chosen.threads,

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -34,6 +35,8 @@ GUIDED = ((1, 0), (2, 0))  # (layer, head) of the decoder that are taught to fol
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>", "<|nospeech|>")
 EOT, START, ZH, TRANSCRIBE, NO_TIMESTAMPS, NO_SPEECH = range(len(SPECIAL))
 PROMPT = (START, ZH, TRANSCRIBE, NO_TIMESTAMPS)
+
+Stage = Literal["encoder", "decoder", "joint", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +58,25 @@ class Batch:
     tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
     silent: Tensor  # (batch,) nobody speaks
     sounding: Tensor  # (batch, text tokens, 2): positions at which a token sounds, half open; empty for a mark
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One stage's training."""
+
+    vocabulary: Path
+    shards: Path
+    out: Path
+    init: Path | None = None  # a stage's weights, or an exported folder such as the bundled one
+    stage: Stage = "encoder"
+    minutes: float = 10
+    rate: float = 1e-3
+    warmup: int = 300  # steps
+    decay: float = 0.0  # last share of the time, in which the rate falls to 0
+    batch: int = 6_000  # frames
+    longest: int = WINDOW_FRAMES  # frames of speech in a window, at most
+    threads: int = 2
+    seed: int = 0
 
 
 class Vocabulary:
@@ -131,7 +153,7 @@ class Recogniser(nn.Module):
         encoded: Tensor = encoder.layer_norm(hidden)
         return encoded
 
-    def losses(self, batch: Batch, stage: str) -> dict[str, Tensor]:
+    def losses(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
         if stage == "decoder":
             with torch.no_grad():
                 hidden = self.encode(batch.mel)
@@ -313,7 +335,7 @@ def _mask(heard: Tensor, chooser: random.Random) -> None:
         heard[begin : begin + chooser.randint(0, 12)] = fill
 
 
-def train(options: argparse.Namespace) -> None:
+def train(options: Training) -> None:
     torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
@@ -358,13 +380,13 @@ def train(options: argparse.Namespace) -> None:
             sums.clear()
             reported = time.monotonic()
         if step % 500 == 0:
-            save(model, optimiser, options.out)
-    save(model, optimiser, options.out)
+            save(model, options.out)
+    save(model, options.out)
 
 
-def save(model: Recogniser, optimiser: torch.optim.Optimizer, path: Path) -> None:
+def save(model: Recogniser, path: Path) -> None:
     unfinished = path.with_suffix(".part")
-    torch.save({"model": model.state_dict(), "optimiser": optimiser.state_dict()}, unfinished)
+    torch.save({"model": model.state_dict()}, unfinished)
     unfinished.rename(path)
 
 
@@ -375,7 +397,7 @@ if __name__ == "__main__":
     parser.add_argument("--shards", type=Path)
     parser.add_argument("--out", type=Path)
     parser.add_argument("--init", type=Path, help="a stage's weights, or an exported folder such as the bundled one")
-    parser.add_argument("--stage", choices=["encoder", "decoder", "joint", "windows"], default="encoder")
+    parser.add_argument("--stage", choices=get_args(Stage), default="encoder")
     parser.add_argument("--minutes", type=float, default=10)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=300)
@@ -384,8 +406,8 @@ if __name__ == "__main__":
     parser.add_argument("--longest", type=int, default=WINDOW_FRAMES, help="frames of speech in a window, at most")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    chosen = parser.parse_args()
-    if chosen.texts:
-        Vocabulary.of([text for path in chosen.texts for text in read_texts(path)]).save(chosen.vocabulary)
+    chosen = vars(parser.parse_args())
+    if texts := chosen.pop("texts"):
+        Vocabulary.of([text for path in texts for text in read_texts(path)]).save(chosen["vocabulary"])
     else:
-        train(chosen)
+        train(Training(**chosen))
