@@ -3,22 +3,21 @@
 import hashlib
 import inspect
 import json
-import os
 import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from opencc import OpenCC
 from tokenizers import Tokenizer
 
 from models.call import KIND_OF_FORM, KINDS, Form, Judgement, Label
 from models.encoding import INPUTS, Arrays, Encoding
 from models.errors import InvalidText, ModelNotFound, WrongModel
+from models.onnx_session import cpu_session
+from models.simplified import simplified
 from models.weights import find_weights
 
 _SETTING = "CALLAUDIT_CLASSIFIER"
@@ -69,7 +68,6 @@ class Classifier:
         self._outputs = _checked_outputs(folder, config)
         self._calibration = Calibration.load(folder / "calibration.json")
         self._encode = Encoding(_checked_tokenizer(folder, config), config)
-        threads = threads or len(os.sched_getaffinity(0))
         on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
         if (folder / "model.onnx").is_file() and not on_gpu:
             self._run = _onnx(folder / "model.onnx", threads)
@@ -134,7 +132,7 @@ def normalise(text: str) -> str:
     """NFKC, simplified characters, spaces as commas; control, invisible and unassigned characters are dropped."""
     plain = unicodedata.normalize("NFKC", text)
     plain = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
-    return str(_simplify().convert("，".join(plain.split())))
+    return simplified("，".join(plain.split()))
 
 
 def context_of(turns: Sequence[str]) -> str:
@@ -195,15 +193,7 @@ def _checked_tokenizer(folder: Path, config: dict[str, Any]) -> Tokenizer:
 
 
 def _onnx(file: Path, threads: int) -> Callable[[Arrays], Logits]:
-    import onnxruntime  # noqa: PLC0415 - seconds to load, and not needed on a GPU
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.enable_cpu_mem_arena = False  # the arena never gives back what one long batch took
-    try:
-        session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-    except Exception as error:
-        raise ModelNotFound(_SETTING, str(file.parent), f"model.onnx cannot be loaded ({error})") from error
+    session = cpu_session(file, _SETTING, str(file.parent), threads)
     taken = [entry.name for entry in session.get_inputs()]
     return lambda arrays: session.run(None, {name: arrays[name] for name in taken})[0]
 
@@ -243,8 +233,3 @@ def _has_gpu() -> bool:
 
 def _sigmoid(value: float | np.floating) -> float:
     return float(1 / (1 + np.exp(-np.clip(value, -60, 60))))
-
-
-@lru_cache(maxsize=1)
-def _simplify() -> OpenCC:
-    return OpenCC("t2s")

@@ -1,6 +1,5 @@
 """A channel in which two people speak -> which voice speaks when, and how surely."""
 
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -11,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from models.call import SAMPLE_RATE, Channel
-from models.errors import ModelNotFound
+from models.onnx_session import cpu_session
 from models.weights import Weights, find_weights
 
 _SETTING = "CALLAUDIT_SPEAKERS"
@@ -64,18 +63,9 @@ class Embeddings:
 
     def __init__(self, model: str = "bundled/speakers", threads: int = 0, clustering: Clustering | None = None) -> None:
         """Raises ModelNotFound."""
-        import onnxruntime  # noqa: PLC0415 - seconds to load
-
         self.weights = find_weights(_SETTING, model, ("encoder.onnx",))
         self._clustering = clustering or Clustering()
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
-        options.enable_cpu_mem_arena = False
-        file = self.weights.folder / "encoder.onnx"
-        try:
-            self._session = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
-        except Exception as error:
-            raise ModelNotFound(_SETTING, model, f"encoder.onnx cannot be loaded ({error})") from error
+        self._session = cpu_session(self.weights.folder / "encoder.onnx", _SETTING, model, threads)
 
     def __call__(self, channel: Channel, speech: Sequence[Span]) -> list[Voiced]:
         """Clusters whole stretches, which mostly have one voice, and judges windows by what was found."""

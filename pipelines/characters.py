@@ -2,15 +2,14 @@
 
 import unicodedata
 from collections import Counter
-from functools import lru_cache
 
-from opencc import OpenCC
+from models.simplified import simplified
 
 _TRIPLE = 3
 
 
 def characters(text: str) -> str:
-    plain = _simplify().convert(unicodedata.normalize("NFKC", text))
+    plain = simplified(unicodedata.normalize("NFKC", text))
     return "".join(c for c in plain if unicodedata.category(c)[0] in "LN").lower()
 
 
@@ -20,8 +19,3 @@ def repetition(text: str) -> float:
     triples = Counter(plain[at : at + _TRIPLE] for at in range(len(plain) - _TRIPLE + 1))
     total = triples.total()
     return 1 - len(triples) / total if total > 1 else 0.0
-
-
-@lru_cache(maxsize=1)
-def _simplify() -> OpenCC:
-    return OpenCC("t2s")

@@ -3,12 +3,10 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from statistics import fmean
 
-from opencc import OpenCC
-
 from models.call import Evidence, Segment, Speaker, Utterance, Word
+from models.simplified import simplified
 from pipelines.characters import repetition
 
 _SENTENCE_END = "。？！?!；;"
@@ -53,7 +51,7 @@ def split(
                     speaker=Speaker.UNKNOWN,
                     start=words[0].start,
                     end=words[-1].end,
-                    text=_converter().convert(marked),
+                    text=simplified(marked),
                     raw_text=marked,
                     confidence=fmean(word.probability for word in words),
                     evidence=_evidence(segment, words, marked),
@@ -157,8 +155,3 @@ def _sentences(words: Sequence[Word], splitting: Splitting) -> Iterator[list[Wor
 
 def _clause_end(words: Sequence[Word]) -> int:
     return next((i + 1 for i in reversed(range(len(words))) if words[i].text[-1:] in _CLAUSE_END), len(words))
-
-
-@lru_cache(maxsize=1)
-def _converter() -> OpenCC:
-    return OpenCC("t2s")

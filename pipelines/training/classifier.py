@@ -92,17 +92,6 @@ def configuration(entries: int) -> BertConfig:
     )
 
 
-def encode(tokenizer: Tokenizer, pairs: Sequence[tuple[str, str]]) -> dict[str, Tensor]:
-    encoded = tokenizer.encode_batch(list(pairs))
-    longest = max(len(e.ids) for e in encoded)
-    ids = torch.full((len(pairs), longest), PAD)
-    types = torch.zeros((len(pairs), longest), dtype=torch.long)
-    for row, e in enumerate(encoded):
-        ids[row, : len(e.ids)] = torch.tensor(e.ids)
-        types[row, : len(e.ids)] = torch.tensor(e.type_ids)
-    return {"input_ids": ids, "token_type_ids": types, "attention_mask": (ids != PAD).long()}
-
-
 def pretrain(
     pairs: list[tuple[str, str]], tokenizer: Tokenizer, misheard: Misheard, options: argparse.Namespace
 ) -> None:
@@ -112,6 +101,7 @@ def pretrain(
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
     model = _masked_model(tokenizer, dropout=0.0)
+    encode = Encoding(tokenizer, model.config.to_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)
     began = time.monotonic()
     sums, step = Counter[str](), 0
@@ -119,7 +109,8 @@ def pretrain(
         spent = (time.monotonic() - began) / 60 / options.minutes
         if spent >= 1:
             break
-        inputs = encode(tokenizer, [(text, turn if chooser.random() < 0.3 else "") for text, turn in batch])
+        arrays = encode([(text, turn if chooser.random() < 0.3 else "") for text, turn in batch])
+        inputs = {name: torch.from_numpy(array) for name, array in arrays.items()}
         targets = inputs["input_ids"]
         chosen = (torch.rand(targets.shape) < 0.25) & (targets >= len(SPECIAL))
         inputs["input_ids"] = _corrupt(inputs["input_ids"], chosen, tokenizer, misheard, chooser)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
-from opencc import OpenCC
 
+from models.simplified import simplified
 from pipelines.training.synthesis import VOICES, Synthesizer, Voice
 from pipelines.training.telephone import degrade
 from pipelines.training.texts import held_out
@@ -55,13 +55,12 @@ def _speakable(part: str) -> Iterator[str]:
 
 def read_texts(path: Path) -> list[str]:
     """Sentences of a .jsonl(.gz) file with a `text` field; what is kept for measuring is left out."""
-    simplify = OpenCC("t2s").convert
     found: list[str] = []
     with gzip.open(path, "rt", encoding="utf8") if path.suffix == ".gz" else path.open(encoding="utf8") as lines:
         for line in lines:
             row = json.loads(line)
             if row.get("split", "train") == "train" and ("split" in row or not held_out(row["text"])):
-                found.extend(sentences(simplify(row["text"])))
+                found.extend(sentences(simplified(row["text"])))
     return found
 
 
