@@ -1,12 +1,10 @@
 """Channel -> segments of speech with word times, through faster-whisper."""
 
-import json
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
-from pathlib import Path
 
 import numpy as np
 from faster_whisper import BatchedInferencePipeline, WhisperModel
@@ -32,7 +30,7 @@ class Decoding:
     beam_size: int = 5
     batched: bool = True
     batch_size: int = 8  # windows decoded together
-    window_s: float = 30.0  # Whisper's own; pauses between turns are taken out to fill it
+    window_s: float = 30.0  # Whisper's own, and the most; pauses between turns are taken out to fill it
     block_s: float = 300.0  # read and searched for speech at once: bounds memory for calls of any length
     least_silence_ms: int = 250
     least_speech_ms: int = 90  # shorter sounds are clicks
@@ -68,7 +66,10 @@ class Transcriber:
     ) -> None:
         """`model`: bundled, a CTranslate2 folder, or a name of the hub. Raises ModelNotFound."""
         self.weights = find_weights(_SETTING, model, _NEEDED)
-        self._decoding = decoding or Decoding(window_s=_longest_window(self.weights.folder))
+        chosen = decoding or Decoding()
+        # A model that was trained on less than Whisper's 30 s says so in its card; silence fills the rest.
+        trained_s = float(self.weights.card.get("longest_window_s", chosen.window_s))
+        self._decoding = replace(chosen, window_s=min(chosen.window_s, trained_s))
         try:
             self._whisper = WhisperModel(
                 str(self.weights.folder),
@@ -156,12 +157,6 @@ class Transcriber:
                     word.start += begin / SAMPLE_RATE
                     word.end += begin / SAMPLE_RATE
                 yield segment
-
-
-def _longest_window(folder: Path) -> float:
-    """Of a model that was trained on less than Whisper's 30 s, what its card says; silence fills the rest."""
-    card = folder / "card.json"
-    return float(json.loads(card.read_text("utf8")).get("longest_window_s", 30.0)) if card.is_file() else 30.0
 
 
 def _blocks(channel: Channel, decoding: Decoding) -> Iterator[tuple[list[_Turn], float]]:

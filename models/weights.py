@@ -2,8 +2,10 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from models.errors import ModelNotFound
 
@@ -16,6 +18,7 @@ class Weights:
     name: str
     version: str
     sha256: str
+    card: Mapping[str, Any] = field(default_factory=dict)  # what card.json says; empty where there is none
 
 
 def find_weights(setting: str, name: str, needed: tuple[str, ...]) -> Weights:
@@ -34,7 +37,8 @@ def find_weights(setting: str, name: str, needed: tuple[str, ...]) -> Weights:
     missing = [file for file in needed if not (folder / file).is_file()]
     if missing:
         raise ModelNotFound(setting, name, f"the folder lacks {', '.join(missing)}")
-    return Weights(folder, name, _version(folder), _sha256(folder))
+    card = _card(folder)
+    return Weights(folder, name, str(card["version"]) if card else "unversioned", _sha256(folder), card)
 
 
 def _download(setting: str, name: str) -> Path:
@@ -50,9 +54,9 @@ def _download(setting: str, name: str) -> Path:
         ) from error
 
 
-def _version(folder: Path) -> str:
-    card = folder / "card.json"
-    return str(json.loads(card.read_text("utf8"))["version"]) if card.is_file() else "unversioned"
+def _card(folder: Path) -> dict[str, Any]:
+    file = folder / "card.json"
+    return dict(json.loads(file.read_text("utf8"))) if file.is_file() else {}
 
 
 def _sha256(folder: Path) -> str:

@@ -66,12 +66,10 @@ class Engine:
 def load_engine(options: EngineOptions | None = None) -> Engine:
     """Raises ModelError, naming the setting, if a model cannot be loaded."""
     chosen = options or EngineOptions()
-    transcriber = Transcriber(chosen.asr_model, chosen.device, chosen.compute_type, chosen.threads)
     return Engine(
-        transcriber,
+        Transcriber(chosen.asr_model, chosen.device, chosen.compute_type, chosen.threads),
         Classifier(chosen.classifier, chosen.device, chosen.threads),
         _separation(chosen),
-        Hearing(window_s=transcriber.window_s),
     )
 
 

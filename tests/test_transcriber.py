@@ -16,9 +16,8 @@ CALL = Path(__file__).parent / "data" / "calls" / "lawful-reminder.mp3"
 
 
 def test_batched_and_sequential_decoding_agree() -> None:
-    window_s = Transcriber().window_s  # beyond what it was trained on the bundled model is no measure of either
-    batched = Transcriber(decoding=Decoding(batched=True, window_s=window_s))
-    sequential = Transcriber(decoding=Decoding(batched=False, window_s=window_s))
+    batched = Transcriber(decoding=Decoding(batched=True))
+    sequential = Transcriber(decoding=Decoding(batched=False))
     with decode(CALL) as recording:
         for channel in recording.channels:
             together, alone = ("".join(s.text for s in model(channel)) for model in (batched, sequential))

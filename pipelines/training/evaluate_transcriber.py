@@ -1,6 +1,5 @@
 """A recogniser and speech with known words -> character error rate by set, with intervals, on the path that serves."""
 
-import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -18,6 +17,7 @@ from pipelines.training.dataset import CORPUS, read_rows
 from pipelines.training.in_memory import channel_of
 from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice
 from pipelines.training.telephone import Samples, degrade
+from pipelines.training.texts import read_sentences
 
 SYNTHETIC, TELEPHONE, HUMAN, HUMAN_TRAINED = "synthetic", "telephone", "human", "human, trained on"
 SETS = (SYNTHETIC, TELEPHONE, HUMAN)
@@ -82,7 +82,8 @@ def measure(
     Raises FileNotFoundError naming what is missing in it, RuntimeError if espeak-ng is not installed.
     """
     chosen = measuring or Measuring()
-    for name, spoken, count in _sets(sets, reference, _trained_on(transcriber), chosen):
+    trained_on = set(transcriber.weights.card.get("human_speakers_trained_on", ()))
+    for name, spoken, count in _sets(sets, reference, trained_on, chosen):
         heard = []
         for said in spoken:
             heard.append(hear(transcriber, said, chosen.silence_s))
@@ -138,11 +139,6 @@ def write_card(figures: Sequence[Figure], card: Path) -> None:
     card.write_text(_FIGURES.sub(lambda _: "\n".join(rows) + "\n", text), "utf8")
 
 
-def _trained_on(transcriber: Transcriber) -> set[str]:
-    card = transcriber.weights.folder / "card.json"
-    return set(json.loads(card.read_text("utf8")).get("human_speakers_trained_on", ())) if card.is_file() else set()
-
-
 def _sets(
     sets: Iterable[str], reference: Path | None, trained_on: set[str], measuring: Measuring
 ) -> Iterator[tuple[str, Iterator[Spoken], int]]:
@@ -150,7 +146,7 @@ def _sets(
         if name in (SYNTHETIC, TELEPHONE):
             yield name, _synthetic(measuring, name == TELEPHONE), measuring.sentences
         elif reference is not None:
-            rows = _human(reference)
+            rows = read_sentences(reference)
             for part, chosen in (
                 (HUMAN, [row for row in rows if row["speaker"] not in trained_on]),
                 (HUMAN_TRAINED, [row for row in rows if row["speaker"] in trained_on]),
@@ -173,13 +169,6 @@ def _synthetic(measuring: Measuring, over_telephone: bool) -> Iterator[Spoken]:
         if over_telephone:
             samples = degrade(samples, np.random.default_rng([measuring.seed, number]))
         yield Spoken(name, text, samples)
-
-
-def _human(reference: Path) -> list[dict[str, str]]:
-    index = reference / "speech" / "sentences.jsonl"
-    if not index.is_file():
-        raise FileNotFoundError(f"{index} is missing: --reference must name the folder of reference data")
-    return [json.loads(line) for line in index.read_text("utf8").splitlines()]
 
 
 def _read(reference: Path, rows: Sequence[dict[str, str]]) -> Iterator[Spoken]:

@@ -1,9 +1,8 @@
 """Recordings of people reading sentences -> calls of two of them on one line, with who speaks when."""
 
-import json
 import random
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import numpy as np
 import soundfile
 
 from pipelines.training.telephone import SAMPLE_RATE, Samples, degrade
+from pipelines.training.texts import read_sentences
 
 _QUIET = 0.02  # of a sentence's peak
 
@@ -46,7 +46,7 @@ def human_calls(reference: Path, count: int, seed: int = 0, mixing: Mixing | Non
     Raises FileNotFoundError naming what is missing in the folder of reference data.
     """
     chosen, chooser = mixing or Mixing(), random.Random(seed)
-    sentences = _by_speaker(reference / "speech")
+    sentences = _by_speaker(read_sentences(reference))
     speakers = sorted(name for name, rows in sentences.items() if len(rows) >= chosen.least_sentences)
     for number in range(count):
         pair = chooser.sample(speakers, 2)
@@ -73,13 +73,9 @@ def human_calls(reference: Path, count: int, seed: int = 0, mixing: Mixing | Non
         yield MixedCall(f"{pair[0]} and {pair[1]}, call {number}", mixed, tuple(turns))
 
 
-def _by_speaker(folder: Path) -> dict[str, list[dict[str, str]]]:
-    index = folder / "sentences.jsonl"
-    if not index.is_file():
-        raise FileNotFoundError(f"{index} is missing: --reference must name the folder of reference data")
+def _by_speaker(rows: Sequence[dict[str, str]]) -> dict[str, list[dict[str, str]]]:
     found = defaultdict(list)
-    for line in index.read_text("utf8").splitlines():
-        row = json.loads(line)
+    for row in rows:
         found[row["speaker"]].append(row)
     return found
 

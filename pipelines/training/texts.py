@@ -51,6 +51,12 @@ def insults(data: Path) -> list[str]:
     ]
 
 
+def read_sentences(data: Path) -> list[dict[str, str]]:
+    """What people read aloud: `text`, `speaker`, and `audio`, a file in the folder's `speech`."""
+    index = _there(data / "speech" / "sentences.jsonl")
+    return [json.loads(line) for line in index.read_text("utf8").splitlines()]
+
+
 def _lines(file: Path) -> Iterator[str]:
     with gzip.open(_there(file), "rt", encoding="utf8") as lines:
         yield from lines
