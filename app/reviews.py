@@ -85,7 +85,7 @@ def add(engine: sa.Engine, tenant_id: str, reviewer: str, new: NewReview, report
         connection.execute(sa.insert(reviews).values(values))
         decided = {r.utterance: r.labels for r in _of_call(connection, new.call_id) if r.verdict is not None}
         connection.execute(sa.delete(call_verdicts).where(call_verdicts.c.call_id == new.call_id))
-        if now := verdict(report, decided):
+        if now := verdict(report.utterances, decided):
             connection.execute(
                 sa.insert(call_verdicts), [{"call_id": new.call_id, "label": str(label)} for label in now]
             )

@@ -1,6 +1,6 @@
 """Utterances -> how the call was led: who talks how long, how fast and loud, who interrupts whom."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -44,20 +44,15 @@ class Manner:
 def manners(utterances: Sequence[Utterance], noticing: Noticing | None = None) -> list[Manner]:
     """One an utterance. Loudness is compared within a channel only: lines differ by more than voices do."""
     chosen = noticing or Noticing()
-    usual = _usual_levels(utterances, chosen)
-    found = []
-    for said in utterances:
-        level, normal = _level(said), usual.get(_who(said))
-        raised = level is not None and normal is not None and level > normal + chosen.raised_above_db
-        found.append(Manner(_rate([said]), raised))
-    return found
+    raised = _raised(utterances, _usual_levels(utterances, chosen), chosen)
+    return [Manner(_rate([said]), loud) for said, loud in zip(utterances, raised, strict=True)]
 
 
 def parts(utterances: Sequence[Utterance], duration_s: float, noticing: Noticing | None = None) -> list[Part]:
     """In order of first speech."""
     chosen = noticing or Noticing()
     usual = _usual_levels(utterances, chosen)
-    raised = [manner.raised_voice for manner in manners(utterances, chosen)]
+    raised = _raised(utterances, usual, chosen)
     interrupting = _interrupting(utterances, chosen.interruption_above_s)
     found = []
     for who in dict.fromkeys(_who(said) for said in utterances):
@@ -112,6 +107,16 @@ def _usual_levels(utterances: Sequence[Utterance], noticing: Noticing) -> dict[t
         if (level := _level(said)) is not None:
             levels.setdefault(_who(said), []).append(level)
     return {who: median(found) for who, found in levels.items() if len(found) >= noticing.least_utterances}
+
+
+def _raised(
+    utterances: Sequence[Utterance], usual: Mapping[tuple[Speaker, int], float], noticing: Noticing
+) -> list[bool]:
+    found = []
+    for said in utterances:
+        level, normal = _level(said), usual.get(_who(said))
+        found.append(level is not None and normal is not None and level > normal + noticing.raised_above_db)
+    return found
 
 
 def _level(said: Utterance) -> float | None:

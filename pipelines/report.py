@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from models.call import KINDS, Evidence, Finding, Form, Label, Recording, Speaker
 from pipelines import conversation
 from pipelines.hearing import Suppressed
+from pipelines.verdict import verdict
 
 WORST_UTTERANCES = 5
 
@@ -206,13 +207,12 @@ def summarise(utterances: Sequence[UtterancePart]) -> Summary:
     """Only the collector's speech counts; an unknown speaker's abuse waits for a person."""
     collector = [u for u in utterances if u.speaker is Speaker.COLLECTOR]
     suspected = [u for u in utterances if u.labels and u.speaker is not Speaker.BORROWER]
-    settled = {label for u in collector if not u.needs_review for label in u.labels}
     worst = sorted(suspected, key=lambda u: -max(u.scores.model_dump().values()))[:WORST_UTTERANCES]
     seconds = {
         speaker.value: round(sum(u.end - u.start for u in utterances if u.speaker is speaker), 2) for speaker in Speaker
     }
     return Summary(
-        verdict=tuple(kind for kind in KINDS if kind in settled),
+        verdict=verdict(utterances, {}),
         awaiting_review=sum(u.needs_review for u in suspected),
         collector=Counts(**Counter(u.label.value for u in collector)),
         worst=tuple(u.index for u in worst),

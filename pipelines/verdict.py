@@ -1,19 +1,22 @@
-"""Report and what people decided -> the call's verdict, and how far two people agree."""
+"""Utterances and what people decided -> the call's verdict, and how far two people agree."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from models.call import KINDS, Label, Speaker
-from pipelines.report import Report
+
+if TYPE_CHECKING:
+    from pipelines.report import UtterancePart
 
 
-def verdict(report: Report, decided: Mapping[int, tuple[Label, ...]]) -> tuple[Label, ...]:
+def verdict(utterances: "Iterable[UtterancePart]", decided: Mapping[int, tuple[Label, ...]]) -> tuple[Label, ...]:
     """Kinds of abuse that hold; `decided`: by utterance index, the labels that a person gave it, none: compliant.
 
     A borrower's words never count. An unknown speaker's count once a person has heard them.
     """
     settled: set[Label] = set()
-    for utterance in report.utterances:
+    for utterance in utterances:
         if utterance.speaker is Speaker.BORROWER:
             continue
         if utterance.index in decided:

@@ -17,8 +17,8 @@ from pipelines.hearing import (
     measure_levels,
     suppress,
 )
+from pipelines.training.in_memory import InMemory
 from pipelines.utterances import split
-from tests.sound import InMemory
 
 CALL = Path(__file__).parent / "data" / "calls" / "lawful-reminder.mp3"
 CLEAR = Evidence(

@@ -9,10 +9,10 @@ from models.errors import ModelNotFound
 from models.speakers import WIDTH, Embeddings, Voiced, mel_power, two_means
 from pipelines.decode import decode
 from pipelines.score import EngineOptions, load_engine
+from pipelines.training.in_memory import InMemory
 from pipelines.utterances import assign_speakers
 from pipelines.voices import cut_by_voice
 from tests.conftest import CALLS
-from tests.sound import InMemory
 
 TWO_VOICES = CALLS / "fake-police.mp3"
 

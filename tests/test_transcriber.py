@@ -10,7 +10,7 @@ from models.errors import ModelNotFound
 from models.transcriber import Decoding, Transcriber
 from pipelines.characters import characters
 from pipelines.decode import decode
-from tests.sound import InMemory
+from pipelines.training.in_memory import InMemory
 
 CALL = Path(__file__).parent / "data" / "calls" / "lawful-reminder.mp3"
 

@@ -40,19 +40,19 @@ CALL = report(
 
 
 def test_verdict_without_reviews_is_the_reports_own() -> None:
-    assert verdict(CALL, {}) == CALL.summary.verdict == (THREAT, INSULT)
+    assert verdict(CALL.utterances, {}) == CALL.summary.verdict == (THREAT, INSULT)
 
 
 def test_verdict_follows_what_people_decide() -> None:
-    assert verdict(CALL, {0: ()}) == ()
-    assert verdict(CALL, {0: (INSULT,)}) == (INSULT,)
-    assert verdict(CALL, {0: (), 1: (CONTACT,)}) == (CONTACT,)
-    assert verdict(CALL, {0: (), 4: (THREAT,)}) == (THREAT,)
+    assert verdict(CALL.utterances, {0: ()}) == ()
+    assert verdict(CALL.utterances, {0: (INSULT,)}) == (INSULT,)
+    assert verdict(CALL.utterances, {0: (), 1: (CONTACT,)}) == (CONTACT,)
+    assert verdict(CALL.utterances, {0: (), 4: (THREAT,)}) == (THREAT,)
 
 
 def test_unknown_speaker_counts_once_heard_and_a_borrower_never() -> None:
-    assert verdict(CALL, {0: (), 3: (INSULT,)}) == (INSULT,)
-    assert verdict(CALL, {0: (), 2: (INSULT,)}) == ()
+    assert verdict(CALL.utterances, {0: (), 3: (INSULT,)}) == (INSULT,)
+    assert verdict(CALL.utterances, {0: (), 2: (INSULT,)}) == ()
 
 
 def test_kappa_of_a_known_table() -> None:
