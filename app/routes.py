@@ -3,13 +3,13 @@
 from collections.abc import Callable, Coroutine
 from typing import Any, ClassVar, cast
 
-from fastapi import Request, Response
+from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from starlette.concurrency import run_in_threadpool
 from starlette.types import Message
 
 from app.access import Door
-from app.errors import refusal
+from app.errors import Problem, refusal
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -39,6 +39,12 @@ class StreamRoute(TenantRoute):
     """Reads its body itself, in pieces."""
 
     largest_body = None
+
+
+def tenant_router(prefix: str, tag: str, route_class: type[TenantRoute] = TenantRoute) -> APIRouter:
+    """A router of a tenant's routes, which all tell of the problems that they answer with."""
+    problem = {"model": Problem, "content": {"application/problem+json": {}}}
+    return APIRouter(prefix=prefix, tags=[tag], route_class=route_class, responses={"4XX": problem, "5XX": problem})
 
 
 async def _body(request: Request, largest: int) -> bytes:

@@ -4,20 +4,15 @@ import json
 from datetime import datetime
 from typing import Annotated, Any, Self
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from app import audit
 from app.access import Administering
 from app.deps import DatabaseDep
-from app.errors import Problem
-from app.routes import TenantRoute
+from app.routes import tenant_router
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-
-router = APIRouter(
-    prefix="/v1/audit", tags=["audit"], route_class=TenantRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
-)
+router = tenant_router("/v1/audit", "audit")
 
 
 class AuditEntry(BaseModel):

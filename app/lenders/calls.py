@@ -9,7 +9,7 @@ from typing import Annotated
 from uuid import uuid4
 
 import sqlalchemy as sa
-from fastapi import APIRouter, Header, Query, Request, Response
+from fastapi import Header, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import AwareDatetime, ValidationError
 from starlette.concurrency import run_in_threadpool
@@ -21,7 +21,7 @@ from app.calls import Call, NewCall, Status, Wanted
 from app.config import Settings
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
 from app.erasure import overwrite_deleted
-from app.errors import Problem, refusal
+from app.errors import refusal
 from app.jobs import JobQueue
 from app.keys import Role
 from app.lenders import audio
@@ -30,7 +30,7 @@ from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Met
 from app.lenders.uploads import Upload, receive
 from app.logs import where
 from app.recordings import Recordings, media_type
-from app.routes import StreamRoute
+from app.routes import StreamRoute, tenant_router
 from models.call import Label
 from models.errors import TooLong
 from pipelines.decode import DecodeLimits, decode
@@ -56,12 +56,9 @@ _FORM = {
         },
     }
 }
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 _PROBE_S = 1.0
 
-router = APIRouter(
-    prefix="/v1/calls", tags=["calls"], route_class=StreamRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
-)
+router = tenant_router("/v1/calls", "calls", StreamRoute)
 
 
 @router.post("", status_code=202, openapi_extra=_FORM)

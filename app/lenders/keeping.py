@@ -2,20 +2,15 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from app import keeping
 from app.access import Administering
 from app.deps import DatabaseDep
-from app.errors import Problem, refusal
-from app.routes import TenantRoute
+from app.errors import refusal
+from app.routes import tenant_router
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-
-router = APIRouter(
-    prefix="/v1", tags=["keeping"], route_class=TenantRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
-)
+router = tenant_router("/v1", "keeping")
 
 
 class Retention(BaseModel):

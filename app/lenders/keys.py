@@ -3,22 +3,18 @@
 from datetime import UTC, datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Response
+from fastapi import Response
 from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from app import audit, keys
 from app.access import Administering
 from app.audit import Action
 from app.deps import DatabaseDep
-from app.errors import Problem, refusal
+from app.errors import refusal
 from app.keys import Key, NewKey, Role
-from app.routes import TenantRoute
+from app.routes import tenant_router
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-
-router = APIRouter(
-    prefix="/v1/keys", tags=["keys"], route_class=TenantRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
-)
+router = tenant_router("/v1/keys", "keys")
 
 
 class WantedKey(BaseModel):

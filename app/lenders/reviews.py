@@ -7,27 +7,23 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 import sqlalchemy as sa
-from fastapi import APIRouter
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
 
 from app import calls, reviews
 from app.access import Caller, Reading, Reviewing
 from app.deps import DatabaseDep
-from app.errors import Problem, refusal
+from app.errors import refusal
 from app.keys import Role
 from app.reviews import Kind, NewReview, Review, Reviewed, Ruling
-from app.routes import TenantRoute
+from app.routes import tenant_router
 from models.call import KIND_OF_FORM, Label, Speaker
 from pipelines.redaction import redact_report
 from pipelines.report import Report, UtterancePart
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 _PREVIOUS_TURNS = 2  # as many as the classifier sees
 
-router = APIRouter(
-    prefix="/v1", tags=["reviews"], route_class=TenantRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
-)
+router = tenant_router("/v1", "reviews")
 
 Abuse = Literal[Label.THREAT, Label.INSULT, Label.THIRD_PARTY_CONTACT]
 

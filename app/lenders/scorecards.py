@@ -1,25 +1,20 @@
 """/v1/collectors and /v1/agencies: how each fares over time."""
 
+from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Self
 
-import sqlalchemy as sa
-from fastapi import APIRouter, Query
+from fastapi import Depends, Query
 from pydantic import AwareDatetime, BaseModel, Field
 
 from app import scorecards
-from app.access import Caller, Reading
+from app.access import Reading
 from app.deps import DatabaseDep
-from app.errors import Problem
-from app.routes import TenantRoute
+from app.routes import tenant_router
 from app.scorecards import By, Scorecard
 from pipelines.intervals import wilson
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-
-router = APIRouter(
-    prefix="/v1", tags=["scorecards"], route_class=TenantRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
-)
+router = tenant_router("/v1", "scorecards")
 
 
 class KindCounts(BaseModel):
@@ -68,59 +63,42 @@ class ScorecardPage(BaseModel):
     next_after: str | None = Field(description="Send it as `after` for the next page; null on the last")
 
 
-_After = Annotated[str | None, Query(max_length=200)]
-_Limit = Annotated[int, Query(ge=1, le=200)]
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What both routes take."""
+
+    caller: Reading
+    database: DatabaseDep
+    called_from: AwareDatetime | None = None
+    called_before: AwareDatetime | None = None
+    after: Annotated[str | None, Query(max_length=200)] = None
+    limit: Annotated[int, Query(ge=1, le=200)] = 50
 
 
 @router.get("/collectors")
-def collector_scorecards(
-    *,
-    caller: Reading,
-    database: DatabaseDep,
-    called_from: AwareDatetime | None = None,
-    called_before: AwareDatetime | None = None,
-    after: _After = None,
-    limit: _Limit = 50,
-) -> ScorecardPage:
+def collector_scorecards(asked: Annotated[Asked, Depends()]) -> ScorecardPage:
     """Of every collector with done calls; calls that came without collector_id are in none."""
-    return _page(database, caller, "collector_id", called_from, called_before, after=after, limit=limit)
+    return _page(asked, "collector_id")
 
 
 @router.get("/agencies")
-def agency_scorecards(
-    *,
-    caller: Reading,
-    database: DatabaseDep,
-    called_from: AwareDatetime | None = None,
-    called_before: AwareDatetime | None = None,
-    after: _After = None,
-    limit: _Limit = 50,
-) -> ScorecardPage:
+def agency_scorecards(asked: Annotated[Asked, Depends()]) -> ScorecardPage:
     """Of every agency with done calls; calls that came without agency are in none."""
-    return _page(database, caller, "agency", called_from, called_before, after=after, limit=limit)
+    return _page(asked, "agency")
 
 
-def _page(
-    database: sa.Engine,
-    caller: Caller,
-    by: By,
-    called_from: AwareDatetime | None,
-    called_before: AwareDatetime | None,
-    *,
-    after: str | None,
-    limit: int,
-) -> ScorecardPage:
+def _page(asked: Asked, by: By) -> ScorecardPage:
     found = scorecards.scorecards(
-        database,
-        caller.tenant_id,
+        asked.database,
+        asked.caller.tenant_id,
         by,
-        called_from=called_from,
-        called_before=called_before,
-        after=after,
-        size=limit + 1,
+        called_from=asked.called_from,
+        called_before=asked.called_before,
+        after=asked.after,
+        size=asked.limit + 1,
     )
-    shown = found[:limit]
+    shown = found[: asked.limit]
     return ScorecardPage(
         scorecards=[ScorecardShown.of(card) for card in shown],
-        next_after=shown[-1].name if len(found) > limit else None,
+        next_after=shown[-1].name if len(found) > asked.limit else None,
     )

@@ -3,23 +3,18 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from fastapi import APIRouter, Query
+from fastapi import Query
 from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
 
 from app import search
 from app.access import Reading
 from app.deps import DatabaseDep
-from app.errors import Problem
-from app.routes import TenantRoute
+from app.routes import tenant_router
 from app.search import Found, Sought
 from models.call import Label, Speaker
 from pipelines.report import Scores
 
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
-
-router = APIRouter(
-    prefix="/v1/utterances", tags=["search"], route_class=TenantRoute, responses={"4XX": _PROBLEM, "5XX": _PROBLEM}
-)
+router = tenant_router("/v1/utterances", "search")
 
 _Name = Annotated[str | None, Query(max_length=200)]
 _Share = Annotated[float | None, Query(ge=0, le=1)]

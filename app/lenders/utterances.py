@@ -2,27 +2,21 @@
 
 from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import Depends, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.access import Ingesting
 from app.deps import EngineDep
-from app.errors import Problem, refusal
+from app.errors import refusal
 from app.lenders.schemas import LabelledText, LabelledTexts, Texts
-from app.routes import StreamRoute
+from app.routes import StreamRoute, tenant_router
 
 _LARGEST_BODY = 32 * 2**20
-_PROBLEM = {"model": Problem, "content": {"application/problem+json": {}}}
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": Texts.model_json_schema()}}}}
 
-router = APIRouter(
-    prefix="/v1/utterances",
-    tags=["utterances"],
-    route_class=StreamRoute,
-    responses={"4XX": _PROBLEM, "5XX": _PROBLEM},
-)
+router = tenant_router("/v1/utterances", "utterances", StreamRoute)
 
 
 async def _texts(request: Request) -> Texts:
