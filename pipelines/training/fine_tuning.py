@@ -16,7 +16,6 @@ from torch import Tensor, nn
 
 from models.classifier import OUTPUTS, inputs_taken
 from models.encoding import Encoding
-from models.errors import CallError
 from pipelines.training.dataset import Row
 from pipelines.training.examples import Pair, known, target, weight_of
 
@@ -24,7 +23,7 @@ Precision = Literal["auto", "fp32", "bf16", "fp16"]
 PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 
 
-class OtherRun(CallError):
+class OtherRun(Exception):
     def __init__(self, checkpoint: Path) -> None:
         super().__init__(
             f"{checkpoint} is of a run with other data, another base or other options; "

@@ -15,7 +15,7 @@ from transformers.utils import logging as transformers_logging
 from models.call import KINDS
 from models.classifier import OUTPUTS, normalise
 from models.encoding import Encoding
-from models.errors import CallError, WrongModel
+from models.errors import WrongModel
 from models.weights import find_weights
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.classifier import character_tokenizer, fold, fresh
@@ -29,7 +29,7 @@ SCRATCH = "scratch"
 CHECKPOINT = "checkpoint.pt"
 
 
-class AlreadyTrained(CallError):
+class AlreadyTrained(Exception):
     def __init__(self, out: Path) -> None:
         super().__init__(f"{out} holds a finished classifier; choose another --out, or delete it")
 
