@@ -89,7 +89,7 @@ class Transcriber:
         """Segments in order of time, one a turn; `progress` hears the seconds done."""
         for turns, done in _blocks(channel, self._decoding):
             if turns:
-                self._decode(turns)
+                self._decode(turns, progress)
             yield from (_segment(turn) for turn in turns if turn.words)
             if progress:
                 progress(done)
@@ -111,11 +111,14 @@ class Transcriber:
             segment.no_speech_prob > chosen.no_speech_above and segment.avg_logprob < chosen.log_probability_below
         )
 
-    def _decode(self, turns: list[_Turn]) -> None:
+    def _decode(self, turns: list[_Turn], progress: Callable[[float], None] | None) -> None:
         """Fill in the turns' words. Turns are joined to windows without the pauses, so times are mapped back."""
         starts, clips = _pack(turns, self._decoding.window_s)
         joined = np.concatenate([turn.sound for turn in turns])
         for segment in self._segments(joined, clips, self._decoding.beam_size, words=True):
+            if progress:  # whoever listens may stop here; a whole block may take a minute
+                place = bisect_right(starts, segment.start * SAMPLE_RATE)
+                progress(turns[max(0, place - 1)].start / SAMPLE_RATE)
             if self._silent(segment):
                 continue
             for word in segment.words or ():
