@@ -5,8 +5,10 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from ctranslate2 import StorageView
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment as Decoded
 from faster_whisper.transcribe import Word as DecodedWord
@@ -71,7 +73,8 @@ class Transcriber:
         trained_s = float(self.weights.card.get("longest_window_s", chosen.window_s))
         self._decoding = replace(chosen, window_s=min(chosen.window_s, trained_s))
         try:
-            self._whisper = WhisperModel(
+            self._whisper = _Windowed(
+                trained_s,
                 str(self.weights.folder),
                 device=device,
                 compute_type=compute_type,
@@ -95,7 +98,7 @@ class Transcriber:
                 progress(done)
 
     def again(self, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
-        """The text of each sound, of at most 30 s, alone in its window and by another search than the first time's."""
+        """The text of each sound, of at most `window_s`, alone in its window and by another search than the first time's."""
         joined = np.concatenate([np.zeros(0, np.float32), *sounds])
         ends = np.cumsum([0, *(sound.size for sound in sounds)]).tolist()
         texts = [""] * len(sounds)
@@ -160,6 +163,17 @@ class Transcriber:
                     word.start += begin / SAMPLE_RATE
                     word.end += begin / SAMPLE_RATE
                 yield segment
+
+
+class _Windowed(WhisperModel):  # type: ignore[misc]  # the library tells no types
+    """Encodes no more of a window than the model was trained on: the rest of Whisper's 30 s is padding, and costs."""
+
+    def __init__(self, window_s: float, *chosen: Any, **options: Any) -> None:
+        super().__init__(*chosen, **options)
+        self._frames = round(window_s / self.feature_extractor.time_per_frame)
+
+    def encode(self, features: NDArray[np.float32]) -> StorageView:
+        return super().encode(np.ascontiguousarray(features[..., : self._frames]))
 
 
 def _blocks(channel: Channel, decoding: Decoding) -> Iterator[tuple[list[_Turn], float]]:
