@@ -101,6 +101,8 @@ def pretrain(
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
     model = _masked_model(tokenizer, dropout=0.0)
+    if options.resume:
+        model.load_state_dict(torch.load(options.pretrained, weights_only=True))
     encode = Encoding(tokenizer, model.config.to_dict())
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)
     began = time.monotonic()
@@ -204,6 +206,7 @@ def main() -> None:
     parser.add_argument("stage", choices=["pretrain", "fine-tune"])
     parser.add_argument("--reference", type=Path, required=True, help="folder of reference data")
     parser.add_argument("--pretrained", type=Path, help="weights that pretrain writes and fine-tune reads")
+    parser.add_argument("--resume", action="store_true", help="pre-train on from what --pretrained holds")
     parser.add_argument("--heard", type=Path, help="JSON: text -> what the recogniser made of it")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--minutes", type=float, default=15)
@@ -218,12 +221,12 @@ def main() -> None:
     options = parser.parse_args()
     rows = read_rows(sorted(CORPUS.glob("*.jsonl")))
     trained_on = [row for row in rows if row.split == "train"]
+    general = pretraining_pairs(options.reference)
     saved_tokenizer = options.pretrained.with_suffix(".json") if options.pretrained else None
-    if options.stage == "fine-tune" and saved_tokenizer:
+    if saved_tokenizer and (options.stage == "fine-tune" or options.resume):
         tokenizer = Tokenizer.from_file(str(saved_tokenizer))
         characters = list(dict(sorted(tokenizer.get_vocab().items(), key=itemgetter(1))))[len(SPECIAL) :]
     else:
-        general = pretraining_pairs(options.reference)
         counts = Counter("".join(text for text, _ in general))
         counts.update("".join(row.text for row in trained_on) * 5)
         characters = [c for c, n in counts.most_common() if n >= 4 and len(c) == 1 and not c.isspace()]

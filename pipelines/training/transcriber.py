@@ -240,9 +240,9 @@ def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, 
 def window_batches(
     folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int, longest: int
 ) -> Iterator[Batch]:
-    """Utterances joined to anything up to `longest` frames; zeros follow, now and then to 30 s as in service.
+    """Utterances joined to anything up to `longest` frames; zeros follow to there, as in service, or rarely to 30 s.
 
-    Most windows end at `longest`, for what only zeros follow costs as much as speech. `frames`: about a batch.
+    `frames`: about a batch.
     """
     windows: list[list[Clip]] = []
     silences = nonspeech(chooser, longest / 100)
@@ -261,7 +261,7 @@ def window_batches(
                 windows.append([chooser.choice(silences)])
         chooser.shuffle(windows)
         while len(windows) * longest >= frames:
-            padded = WINDOW_FRAMES if chooser.random() < 0.2 else longest
+            padded = WINDOW_FRAMES if chooser.random() < 0.03 else longest
             size = max(1, frames // padded)
             yield collate([windows.pop() for _ in range(min(size, len(windows)))], vocabulary, padded, chooser)
 
