@@ -139,6 +139,65 @@ reviews = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# A borrower's case has a tenant of its own, of the same id: what keeps tenants apart keeps borrowers apart.
+cases = sa.Table(
+    "cases",
+    metadata,
+    sa.Column("id", sa.String(63), sa.ForeignKey("tenants.id"), primary_key=True),
+    sa.Column("link_sha256", sa.String(64), nullable=False, unique=True),
+    sa.Column("code_hash", sa.String(64), nullable=False),
+    sa.Column("wrong_codes", sa.Integer, nullable=False),
+    sa.Column("locked_until", UtcTime),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False, index=True),
+    sa.Column("deleted_at", UtcTime),
+    sa.Column("letter", sa.Text),
+    sa.Column("letter_version", sa.Integer, nullable=False),
+)
+
+case_visits = sa.Table(
+    "case_visits",
+    metadata,
+    sa.Column("secret_sha256", sa.String(64), primary_key=True),
+    sa.Column("case_id", sa.String(63), sa.ForeignKey("cases.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("expires_at", UtcTime, nullable=False),
+)
+
+# What the borrower tells of a recording, and what was made of it for listening; the rest is the call's.
+case_recordings = sa.Table(
+    "case_recordings",
+    metadata,
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("case_id", sa.String(63), sa.ForeignKey("cases.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("recording_sha256", sa.String(64), nullable=False),
+    sa.Column("upload", sa.String(64)),
+    sa.Column("called_on", sa.String(10), nullable=False),
+    sa.Column("called_time", sa.String(5), nullable=False),
+    sa.Column("file_time", sa.String(16), nullable=False),
+    sa.Column("lender", sa.Text, nullable=False),
+    sa.Column("caller_number", sa.Text, nullable=False),
+    sa.Column("roles_swapped", sa.Boolean, nullable=False),
+    sa.Column("bars", sa.Text),
+    sa.Column("sound_sha256", sa.String(64)),
+    sa.Column("sound_bytes", sa.BigInteger),
+    sa.Index("recording_once_a_case", "case_id", "recording_sha256", unique=True),
+)
+
+# Beside the machine's text, never over it, and never one over another: the newest counts, all are kept.
+corrections = sa.Table(
+    "corrections",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), nullable=False),
+    sa.Column("utterance", sa.Integer, nullable=False),
+    sa.Column("text", sa.Text, nullable=False),
+    sa.Column("speaker", sa.String(10), nullable=False),
+    sa.Column("seen", sa.BigInteger, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index("corrections_of_utterance", "call_id", "utterance", "number"),
+    sqlite_autoincrement=True,
+)
+
 audit_log = sa.Table(
     "audit_log",
     metadata,
@@ -151,6 +210,20 @@ audit_log = sa.Table(
     sa.Column("facts", sa.Text, nullable=False),
     sa.Column("hash", sa.String(64), nullable=False),
     sa.Index("audit_log_of_subject", "tenant_id", "subject", "position"),
+)
+
+# Requests that came with an Idempotency-Key; the answer is sealed, and null as long as there is none.
+idempotent_requests = sa.Table(
+    "idempotent_requests",
+    metadata,
+    sa.Column("tenant_id", sa.String(63), primary_key=True),
+    sa.Column("key_sha256", sa.String(64), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("fingerprint", sa.String(64), nullable=False),
+    sa.Column("claimed_at", UtcTime, nullable=False),
+    sa.Column("alive_at", UtcTime, nullable=False),
+    sa.Column("answer", sa.LargeBinary),
+    sa.Index("idempotent_requests_by_age", "claimed_at"),
 )
 
 workers = sa.Table(
