@@ -226,6 +226,44 @@ idempotent_requests = sa.Table(
     sa.Index("idempotent_requests_by_age", "claimed_at"),
 )
 
+# Where a tenant is told of events; secrets are sealed if the service has an encryption key.
+webhooks = sa.Table(
+    "webhooks",
+    metadata,
+    sa.Column("id", sa.String(27), primary_key=True),
+    sa.Column("tenant_id", sa.String(63), sa.ForeignKey("tenants.id"), nullable=False, index=True),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("events", sa.String(200), nullable=False),
+    sa.Column("description", sa.String(200), nullable=False),
+    sa.Column("redacted", sa.Boolean, nullable=False),
+    sa.Column("secret", sa.Text, nullable=False),
+    sa.Column("previous_secret", sa.Text),
+    sa.Column("previous_until", UtcTime),
+    sa.Column("created_at", UtcTime, nullable=False),
+)
+
+# The outbox: one row an event and webhook, written in the transaction of what it tells of.
+webhook_messages = sa.Table(
+    "webhook_messages",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False),
+    sa.Column("webhook_id", sa.String(27), sa.ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column("event", sa.String(30), nullable=False),
+    sa.Column("payload", sa.Text, nullable=False),
+    sa.Column("state", sa.String(10), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("due_at", UtcTime, nullable=False),
+    sa.Column("give_up_at", UtcTime, nullable=False),
+    sa.Column("settled_at", UtcTime),
+    sa.Column("last_problem", sa.String(300)),
+    sa.Index("webhook_messages_due", "state", "due_at"),
+    sa.Index("webhook_messages_in_order", "webhook_id", "call_id", "number"),
+    sqlite_autoincrement=True,
+)
+
 workers = sa.Table(
     "workers",
     metadata,
