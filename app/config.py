@@ -1,14 +1,17 @@
 """Environment variables CALLAUDIT_* -> Settings; docs/settings.md tells each one's story."""
 
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
 
 import sqlalchemy as sa
-from pydantic import AfterValidator, Field, SecretStr, ValidationError
+from pydantic import AfterValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from app.encryption import Keyring
+
+Network = IPv4Network | IPv6Network
 
 
 def installed_version() -> str:
@@ -37,6 +40,15 @@ def _known_key(key: SecretStr) -> SecretStr:
     return key
 
 
+def _networks(given: object) -> object:
+    if not isinstance(given, str):
+        return given
+    try:
+        return tuple(ip_network(part.strip()) for part in given.split(",") if part.strip())
+    except ValueError:
+        raise ValueError("must be networks with commas, as 10.0.0.0/8,192.168.1.0/24") from None
+
+
 class Settings(BaseSettings):
     """How this deployment runs. Method options live beside the methods."""
 
@@ -55,15 +67,30 @@ class Settings(BaseSettings):
     compute_type: str = "default"
     threads: int = Field(default=0, ge=0)
 
+    timestamp_url: HttpUrl | None = None
+    timestamp_roots: Path | None = None
+
     concurrency: int = Field(default=1, ge=1)
     max_recording_seconds: float = Field(default=10_800, gt=0)
     max_upload_bytes: int = Field(default=512 * 2**20, gt=0)
+
+    borrower_pages: Literal["auto", "on", "off"] = "auto"
+    borrower_days: int = Field(default=30, ge=1, le=3650)
+    borrower_upload_bytes: int = Field(default=100 * 2**20, gt=0)
+    borrower_uploads_per_hour: int = Field(default=20, ge=1)
 
     executor_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
     worker_timeout_seconds: float = Field(default=30, ge=1)
     stop_within_seconds: int = Field(default=10, ge=1)
     database_wait_seconds: float = Field(default=5, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["auto", "json", "text"] = "auto"
+
+    webhook_private_networks: Annotated[tuple[Network, ...], NoDecode, BeforeValidator(_networks)] = ()
+    metrics_token: SecretStr | None = Field(default=None, min_length=16)
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    traces_url: str | None = Field(default=None, pattern=r"^https?://[^@]+$")
 
     @property
     def database(self) -> sa.URL:
