@@ -28,6 +28,7 @@ class Action(StrEnum):
     CALL_LET_GO = "call.let_go"
     RETENTION_SET = "retention.set"
     REVIEWED = "call.reviewed"
+    CORRECTED = "call.corrected"
     REPORT_SEEN = "report.seen_unredacted"
     AUDIO_HEARD = "audio.heard_unredacted"
     KEY_MADE = "key.made"

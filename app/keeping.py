@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from app import audit, calls
+from app import audit, calls, cases
 from app.audit import Action
 from app.erasure import overwrite_deleted
 from app.errors import Refused
@@ -43,8 +43,8 @@ def hold_call(engine: sa.Engine, tenant_id: str, actor: str, call_id: str, why: 
 def remove_expired(
     engine: sa.Engine, forget_recording: Callable[[str, str], None], drop_job: Callable[[str], None]
 ) -> int:
-    """How many calls went. One that cannot be removed is left for the next time."""
-    removed = 0
+    """How many calls went, and borrowers' cases. What cannot be removed is left for the next time."""
+    removed = cases.remove_expired(engine, forget_recording, drop_job)
     for tenant_id, call_id in _expired(engine, datetime.now(UTC)):
         try:
             removed += calls.remove(engine, tenant_id, "retention", call_id, forget_recording)
@@ -58,11 +58,10 @@ def remove_expired(
 
 def _expired(engine: sa.Engine, now: datetime) -> list[tuple[str, str]]:
     with engine.connect() as connection:
-        rules = connection.execute(sa.select(tenants.c.id, tenants.c.retention_days)).all()
+        ruled = tenants.c.retention_days.is_not(None)  # cases are tenants without a rule, and there are many
+        rules = connection.execute(sa.select(tenants.c.id, tenants.c.retention_days).where(ruled)).all()
         found: list[tuple[str, str]] = []
         for tenant_id, days in rules:
-            if days is None:
-                continue
             query = sa.select(call_rows.c.id).where(
                 call_rows.c.tenant_id == tenant_id,
                 call_rows.c.received_at < now - timedelta(days=days),

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 from itertools import pairwise
+from typing import IO
 
 import av
 import numpy as np
@@ -30,7 +31,10 @@ class Call:
 
 
 def call(name: str, report: Report, recording: Recording) -> Call:
-    return Call(name, report, tuple(_bars(channel) for channel in recording.channels), _sound(recording))
+    sound = io.BytesIO()
+    write_sound(recording, sound)
+    shown = "data:audio/mpeg;base64," + base64.b64encode(sound.getvalue()).decode()
+    return Call(name, report, tuple(bars(channel) for channel in recording.channels), shown)
 
 
 def render(calls: Sequence[Call]) -> str:
@@ -45,7 +49,8 @@ def render(calls: Sequence[Call]) -> str:
     )
 
 
-def _bars(channel: Channel) -> tuple[float, ...]:
+def bars(channel: Channel) -> tuple[float, ...]:
+    """Peak of each of WAVEFORM_BARS stretches, in [0, 1] of the loudest."""
     length = len(channel.samples)
     edges = np.linspace(0, length, WAVEFORM_BARS + 1).astype(int)
     peaks = [float(np.abs(channel.samples.read(a, b)).max(initial=0.0)) for a, b in pairwise(edges)]
@@ -53,18 +58,16 @@ def _bars(channel: Channel) -> tuple[float, ...]:
     return tuple(round(peak / loudest, 3) for peak in peaks)
 
 
-def _sound(recording: Recording) -> str:
-    """Mixed to mono Opus, which every browser plays; AMR and SILK none does."""
-    held = io.BytesIO()
-    with av.open(held, "w", format="ogg") as out:
-        stream = out.add_stream("libopus", rate=SAMPLE_RATE, layout="mono", options={"b": "24000"})
+def write_sound(recording: Recording, file: IO[bytes]) -> None:
+    """Mixed to mono MP3 of one bit rate: every browser plays it and jumps in it; AMR and SILK none does."""
+    with av.open(file, "w", format="mp3") as out:
+        stream = out.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono", options={"b": "32000"})
         length = len(recording.channels[0].samples)
         for begin in range(0, length, _BLOCK_S * SAMPLE_RATE):
             end = min(length, begin + _BLOCK_S * SAMPLE_RATE)
             mixed = np.mean([channel.samples.read(begin, end) for channel in recording.channels], axis=0)
             samples = (np.clip(mixed, -1, 1) * 32_767).astype(np.int16)[np.newaxis]
-            frame = av.AudioFrame.from_ndarray(samples, "s16", "mono")
+            frame = av.AudioFrame.from_ndarray(samples, "s16p", "mono")
             frame.sample_rate, frame.pts = SAMPLE_RATE, begin
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
-    return "data:audio/ogg;base64," + base64.b64encode(held.getvalue()).decode()
