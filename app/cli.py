@@ -15,6 +15,7 @@ from app import telemetry
 from app.audit_commands import commands as audit_commands
 from app.config import CannotStart, Settings, installed_version, read_settings
 from app.evaluate import evaluate
+from app.evidence_commands import commands as evidence_commands
 from app.keys_commands import commands as keys_commands
 from app.train import train
 from models.errors import CallError, ModelError
@@ -33,6 +34,7 @@ cli.add_typer(train, name="train")
 cli.add_typer(evaluate, name="evaluate")
 cli.add_typer(keys_commands, name="keys")
 cli.add_typer(audit_commands, name="audit")
+cli.add_typer(evidence_commands, name="evidence")
 
 Files = Annotated[list[Path], typer.Argument(help="Recordings in any known format.", show_default=False)]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON, one line a recording.")]
