@@ -16,6 +16,7 @@ from tokenizers import Tokenizer
 from models.call import KIND_OF_FORM, KINDS, Form, Judgement, Label
 from models.encoding import INPUTS, Arrays, Encoding
 from models.errors import InvalidText, ModelNotFound, WrongModel
+from models.ngrams import Ngrams
 from models.onnx_session import cpu_session
 from models.simplified import simplified
 from models.weights import find_weights
@@ -28,6 +29,7 @@ LONGEST_UTTERANCE = 80  # characters; a longer text is judged by its worst overl
 LONGEST_TEXT = 10_000
 _OVERLAP = 20
 _LONGEST_CONTEXT = 60
+NGRAMS = "ngrams.npz"  # beside a small encoder's weights; a large one needs none
 TOKENIZER_SHA256 = "tokenizer_sha256"  # in config.json: the tokenizer that the weights were trained with
 
 Logits = NDArray[np.float32]
@@ -68,6 +70,7 @@ class Classifier:
         self._outputs = _checked_outputs(folder, config)
         self._calibration = Calibration.load(folder / "calibration.json")
         self._encode = Encoding(_checked_tokenizer(folder, config), config)
+        self._ngrams = Ngrams.load(folder / NGRAMS) if (folder / NGRAMS).is_file() else None
         on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
         if (folder / "model.onnx").is_file() and not on_gpu:
             self._run = _onnx(folder / "model.onnx", threads)
@@ -85,10 +88,15 @@ class Classifier:
 
     @property
     def weights_sha256(self) -> str:
-        """Of model.safetensors, or where there is none of model.onnx; the same whatever lies beside it."""
-        files = (self.weights.folder / name for name in ("model.safetensors", "model.onnx"))
-        file = next((file for file in files if file.is_file()), None)
-        return hashlib.sha256(file.read_bytes()).hexdigest() if file else "unknown"
+        """Of model.safetensors, or where there is none of model.onnx, and of n-grams if it has them."""
+        files = [self.weights.folder / name for name in ("model.safetensors", "model.onnx", NGRAMS)]
+        weights = next((file for file in files[:2] if file.is_file()), None)
+        if weights is None:
+            return "unknown"
+        digest = hashlib.sha256(weights.read_bytes())
+        if files[2].is_file():
+            digest.update(files[2].read_bytes())
+        return digest.hexdigest()
 
     def logits(
         self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None, batch_size: int = 64
@@ -113,7 +121,7 @@ class Classifier:
         for begin in range(0, len(order), batch_size):
             chosen = order[begin : begin + batch_size]
             logits[chosen] = self._run(self._encode([pairs[i] for i in chosen]))[:, self._outputs]
-        return logits
+        return self._ngrams.blended(logits, pairs) if self._ngrams else logits
 
     def _judge(self, logits: Logits) -> Judgement:
         scores = {kind: self._calibration.probability(kind, logits[i]) for i, kind in enumerate(KINDS)}

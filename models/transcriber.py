@@ -98,7 +98,7 @@ class Transcriber:
                 progress(done)
 
     def again(self, sounds: Sequence[NDArray[np.float32]]) -> list[str]:
-        """The text of each sound, of at most `window_s`, alone in its window and by another search than the first time's."""
+        """The text of each sound, of at most `window_s`, alone in a window, by another search than the first time's."""
         joined = np.concatenate([np.zeros(0, np.float32), *sounds])
         ends = np.cumsum([0, *(sound.size for sound in sounds)]).tolist()
         texts = [""] * len(sounds)

@@ -19,9 +19,10 @@ from models.classifier import OUTPUTS, normalise
 from models.encoding import LONGEST_INPUT, Encoding
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.dataset import CORPUS, Row, read_rows
-from pipelines.training.examples import noisy_pair, pair_of
+from pipelines.training.examples import Pair, noisy_pair, pair_of
 from pipelines.training.export_classifier import export
 from pipelines.training.fine_tuning import FineTuning, fine_tune
+from pipelines.training.ngram_weights import beside
 from pipelines.training.noise import Misheard, coarse, syllable
 from pipelines.training.texts import ordinary_talk, pretraining_pairs
 
@@ -246,23 +247,28 @@ def main() -> None:
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     model = fresh(tokenizer, options.pretrained)
+
+    def shown(row: Row, chooser: random.Random) -> Pair:
+        return noisy_pair(row, heard.get(row.text, ()), misheard, chooser)
+
     fine_tune(
         model,
         Encoding(tokenizer, model.config.to_dict()),
         trained_on,
-        shown=lambda row, chooser: noisy_pair(row, heard.get(row.text, ()), misheard, chooser),
+        shown=shown,
         options=FineTuning(epochs=options.epochs, rate=options.rate, batch=options.batch, seed=options.seed),
         watch=lambda step: print(f"fine-tune step {step.done}/{step.steps} loss {step.loss:.4f}", flush=True),
     )
     fold(model)
     dev = [row for row in rows if row.split == "dev"]
-    shown = calibration_pairs(dev, heard, misheard)
+    asked = calibration_pairs(dev, heard, misheard)
     export(
         model,
         tokenizer,
         options.out,
-        calibrated=lambda served: calibrate(*logits_and_rows(served, shown, dev), options.threat_precision),
-        sample=shown[:64],
+        calibrated=lambda served: calibrate(*logits_and_rows(served, asked, dev), options.threat_precision),
+        sample=asked[:64],
+        ngrams=beside(trained_on, shown, asked, dev, options.seed),
     )
 
 

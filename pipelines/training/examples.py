@@ -46,4 +46,4 @@ def known(row: Row) -> list[float]:
 
 def weight_of(output: str) -> float:
     """How much an output counts in training: the kinds are what it is for."""
-    return 1.0 if output in KINDS else 0.3
+    return 1.0 if output in KINDS else 0.5

@@ -19,8 +19,9 @@ from torch import Tensor, nn
 from transformers.utils import logging as transformers_logging
 
 from models.call import KINDS
-from models.classifier import TOKENIZER_SHA256, Calibration, Classifier, inputs_taken
+from models.classifier import NGRAMS, TOKENIZER_SHA256, Calibration, Classifier, inputs_taken
 from models.encoding import Encoding
+from models.ngrams import Ngrams
 
 _AS_IT_COMES = Calibration(dict.fromkeys(KINDS, 1.0), dict.fromkeys(KINDS, 0.0), dict.fromkeys(KINDS, 0.5))
 _FARTHEST = 0.5  # mean distance of logits at which int8 says something else than the weights
@@ -34,11 +35,13 @@ def export(
     calibrated: Callable[[Classifier], Calibration],
     sample: Sequence[tuple[str, str]],
     card: Mapping[str, Any] | None = None,
+    ngrams: Callable[[Classifier], Ngrams] | None = None,
 ) -> None:
     """Half-precision weights, and for CPUs an int8 copy if it says the same.
 
-    `model`: of transformers, in evaluation mode. `calibrated` is given the classifier as it will be served. `sample`:
-    pairs of text and context on which int8 is compared. The folder is complete or it lacks calibration.json.
+    `model`: of transformers, in evaluation mode. `ngrams` is given the encoder alone as it will be served and gives
+    what stands beside it; `calibrated` is then given the two. `sample`: pairs of text and context on which int8 is
+    compared. The folder is complete or it lacks calibration.json.
     """
     out.mkdir(parents=True, exist_ok=True)
     transformers_logging.disable_progress_bar()
@@ -51,10 +54,12 @@ def export(
             (folder / "model.onnx").unlink(missing_ok=True)
         model.half().save_pretrained(folder)
         _AS_IT_COMES.save(folder / "calibration.json")
+        if ngrams is not None:
+            ngrams(Classifier(str(folder), device="cpu")).save(folder / NGRAMS)
         calibrated(Classifier(str(folder), device="cpu")).save(folder / "calibration.json")
         if card is not None:
             (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf8")
-        for stale in ("calibration.json", "model.onnx"):
+        for stale in ("calibration.json", "model.onnx", NGRAMS):
             (out / stale).unlink(missing_ok=True)
         for file in sorted(folder.iterdir(), key=lambda file: file.name == "calibration.json"):
             file.chmod(0o644)  # safetensors makes its files unreadable to others

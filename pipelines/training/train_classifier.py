@@ -1,6 +1,7 @@
 """Any encoder and labelled utterances -> a classifier that the service loads, with its card."""
 
 import hashlib
+import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -20,9 +21,10 @@ from models.weights import find_weights
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.classifier import character_tokenizer, fold, fresh
 from pipelines.training.dataset import BadData, Row, fingerprint, with_dev
-from pipelines.training.examples import noisy_pair
+from pipelines.training.examples import Pair, noisy_pair
 from pipelines.training.export_classifier import export
 from pipelines.training.fine_tuning import FineTuning, Step, fine_tune
+from pipelines.training.ngram_weights import beside
 from pipelines.training.noise import Misheard, frequent_characters
 
 SCRATCH = "scratch"
@@ -68,11 +70,15 @@ def train_classifier(
     said = [normalise(row.text) for row in train]
     misheard = Misheard(frequent_characters(said))
     data = fingerprint(rows)
+
+    def shown(row: Row, chooser: random.Random) -> Pair:
+        return noisy_pair(row, heard.get(row.text, ()), misheard, chooser)
+
     fine_tune(
         started.model,
         Encoding(started.tokenizer, started.model.config.to_dict()),
         train,
-        shown=lambda row, chooser: noisy_pair(row, heard.get(row.text, ()), misheard, chooser),
+        shown=shown,
         options=options,
         watch=watch,
         device=_device(device),
@@ -88,6 +94,7 @@ def train_classifier(
         out,
         calibrated=lambda served: calibrate(*logits_and_rows(served, pairs, dev), threat_precision),
         sample=pairs[:64],
+        ngrams=beside(train, shown, pairs, dev, options.seed) if base == SCRATCH else None,
         card={
             "version": data[:12],
             "what": f"{type(started.model).__name__}; three kinds, their forms and the speaker's role, from an "
