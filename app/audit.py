@@ -33,6 +33,10 @@ class Action(StrEnum):
     AUDIO_HEARD = "audio.heard_unredacted"
     KEY_MADE = "key.made"
     KEY_REVOKED = "key.revoked"
+    WEBHOOK_MADE = "webhook.made"
+    WEBHOOK_REMOVED = "webhook.removed"
+    WEBHOOK_ROTATED = "webhook.rotated"
+    WEBHOOK_REPLAYED = "webhook.replayed"
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from app import audit, search
+from app import audit, search, webhooks_outbox
 from app.audit import Action
 from app.database import hold
 from app.errors import Problem, refusal
@@ -237,6 +237,7 @@ def finish(engine: sa.Engine, attempt: Attempt, report: Report) -> bool:
             if rows := [{"call_id": attempt.call_id, "label": str(label)} for label in labels]:
                 connection.execute(sa.insert(table), rows)
         search.index(connection, attempt.call_id, report)
+        webhooks_outbox.tell_done(connection, attempt.call_id, report)
 
     return _change(
         engine,
@@ -252,7 +253,11 @@ def finish(engine: sa.Engine, attempt: Attempt, report: Report) -> bool:
 
 def fail(engine: sa.Engine, attempt: Attempt, problem: Problem) -> bool:
     told = problem.model_dump_json(exclude_none=True)
-    return _change(engine, attempt, status=Status.FAILED, problem=told, finished_at=datetime.now(UTC))
+
+    def tell(connection: sa.Connection) -> None:
+        webhooks_outbox.tell_failed(connection, attempt.call_id, problem)
+
+    return _change(engine, attempt, tell, status=Status.FAILED, problem=told, finished_at=datetime.now(UTC))
 
 
 def still_open(engine: sa.Engine, call_ids: Iterable[str]) -> set[str]:

@@ -8,6 +8,7 @@ from fastapi import Depends, Request
 from app.access import Door
 from app.config import Settings
 from app.jobs import JobQueue
+from app.metrics import Metrics
 from app.recordings import Recordings
 from pipelines.score import Engine
 
@@ -21,6 +22,7 @@ class State(TypedDict):
     recordings: Recordings
     jobs: JobQueue
     door: Door
+    metrics: Metrics
 
 
 def _state(request: Request) -> State:
@@ -47,8 +49,13 @@ def _jobs(request: Request) -> JobQueue:
     return _state(request)["jobs"]
 
 
+def _metrics(request: Request) -> Metrics:
+    return _state(request)["metrics"]
+
+
 SettingsDep = Annotated[Settings, Depends(_settings)]
 EngineDep = Annotated[Engine, Depends(_engine)]
 DatabaseDep = Annotated[sa.Engine, Depends(_database)]
 RecordingsDep = Annotated[Recordings, Depends(_recordings)]
 JobsDep = Annotated[JobQueue, Depends(_jobs)]
+MetricsDep = Annotated[Metrics, Depends(_metrics)]

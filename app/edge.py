@@ -58,6 +58,8 @@ class _Edge:
         route = scope.get("route")
         path = getattr(route, "path", "unknown path")
         call_id = scope.get("path_params", {}).get("call_id", "")
+        if metrics := scope.get("state", {}).get("metrics"):
+            metrics.answered(scope["method"], path, status, time.monotonic() - began)
         _log.info("%s %s %s %d in %.3f s", scope["method"], path, call_id, status, time.monotonic() - began)
 
 

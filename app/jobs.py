@@ -20,7 +20,9 @@ from app.calls import Attempt
 from app.config import Settings
 from app.errors import problem_of, refusal
 from app.logs import where
+from app.metrics import Metrics
 from app.recordings import Recordings
+from app.traces import span
 from models.errors import CallError
 from pipelines.decode import DecodeLimits, decode
 from pipelines.report import Report
@@ -109,6 +111,7 @@ class Scoring:
     engine: Engine
     database: sa.Engine
     recordings: Recordings
+    metrics: Metrics = field(default_factory=Metrics)
     stopping: threading.Event = field(default_factory=threading.Event)
     running: set[str] = field(default_factory=set)
     given_back: list[str] = field(default_factory=list)
@@ -116,7 +119,8 @@ class Scoring:
     def __call__(self, call_id: str) -> None:
         self.running.add(call_id)
         try:
-            self._work(call_id)
+            with span("score call", call_id=call_id):
+                self._work(call_id)
         except _NotOurs:
             _log.info("call %s was removed or taken over; its attempt stops", call_id)
         except _Stopped:
@@ -142,12 +146,14 @@ class Scoring:
             problem = problem_of(error)
             if not isinstance(error, CallError):
                 _log.error("call %s: unforeseen: %s", call_id, where(error))
-            self._insist(lambda: calls.fail(self.database, attempt, problem))
+            if self._insist(lambda: calls.fail(self.database, attempt, problem)):
+                self.metrics.failed(problem)
             _log.info("call %s failed after %.1f s: %s", call_id, time.monotonic() - began, problem.title)
         else:
             if not self._insist(lambda: calls.finish(self.database, attempt, report)):
                 raise _NotOurs
             heard, took = report.recording.duration, time.monotonic() - began
+            self.metrics.done(report, took)
             _log.info(
                 "call %s done: %.1f s of sound, %d utterances, in %.1f s", call_id, heard, len(report.utterances), took
             )

@@ -13,8 +13,10 @@ from app.database import open_database
 from app.deps import State
 from app.edge import answer_problems
 from app.jobs import JobQueue, Scoring
-from app.lenders import audit, calls, keeping, keys, reviews, scorecards, search, utterances
+from app.lenders import audit, calls, keeping, keys, reviews, scorecards, search, utterances, webhooks
+from app.metrics import Metrics
 from app.recordings import Recordings
+from app.traces import send_traces
 from app.worker import Worker
 from pipelines.score import Engine
 
@@ -32,6 +34,9 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
             recordings = Recordings(settings)
             jobs = JobQueue(database)
             stack.callback(jobs.close)
+            metrics = Metrics()
+            metrics.watch(database)
+            stack.enter_context(send_traces(settings, "service"))
             state = State(
                 settings=settings,
                 engine=engine,
@@ -39,11 +44,12 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
                 recordings=recordings,
                 jobs=jobs,
                 door=Door(database, on_loopback),
+                metrics=metrics,
             )
             if executor_id is None:
                 yield state
                 return
-            worker = Worker(Scoring(settings, engine, database, recordings), jobs, executor_id)
+            worker = Worker(Scoring(settings, engine, database, recordings, metrics), jobs, executor_id)
             await run_in_threadpool(worker.start)
             try:
                 yield state
@@ -61,7 +67,9 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
         reviews.router,
         search.router,
         scorecards.router,
+        webhooks.router,
         health.router,
     ):
         app.include_router(router)
+    app.webhooks.include_router(webhooks.told)
     return app

@@ -8,10 +8,11 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from app import audit
+from app import audit, webhooks_outbox
 from app.audit import Action
 from app.database import hold
 from app.tables import call_verdicts, calls, reviews
+from app.webhooks_outbox import ToldReview
 from models.call import Label
 from pipelines.report import Report, UtterancePart
 from pipelines.verdict import kappa, verdict
@@ -84,11 +85,15 @@ def add(engine: sa.Engine, tenant_id: str, reviewer: str, new: NewReview, report
         values |= {"tenant_id": tenant_id, "labels": ",".join(new.labels)}
         connection.execute(sa.insert(reviews).values(values))
         decided = {r.utterance: r.labels for r in _of_call(connection, new.call_id) if r.verdict is not None}
-        connection.execute(sa.delete(call_verdicts).where(call_verdicts.c.call_id == new.call_id))
+        gone = connection.execute(sa.delete(call_verdicts).where(call_verdicts.c.call_id == new.call_id)).rowcount
         if now := verdict(report.utterances, decided):
             connection.execute(
                 sa.insert(call_verdicts), [{"call_id": new.call_id, "label": str(label)} for label in now]
             )
+        told = {name: getattr(review, name) for name in ToldReview.model_fields}
+        webhooks_outbox.tell_reviewed(connection, new.call_id, ToldReview(**told), now)
+        if now and not gone:
+            webhooks_outbox.tell_flagged(connection, new.call_id, report, now, "review")
         facts: dict[str, str | int] = {"utterance": new.utterance, "kind": str(new.kind), "review": review.id}
         audit.record(connection, tenant_id, reviewer, Action.REVIEWED, new.call_id, **facts)
     return review

@@ -248,7 +248,9 @@ webhook_messages = sa.Table(
     metadata,
     sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
     sa.Column("id", sa.String(36), nullable=False),
-    sa.Column("webhook_id", sa.String(27), sa.ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False, index=True),
+    sa.Column(
+        "webhook_id", sa.String(27), sa.ForeignKey("webhooks.id", ondelete="CASCADE"), nullable=False, index=True
+    ),
     sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), nullable=False, index=True),
     sa.Column("event", sa.String(30), nullable=False),
     sa.Column("payload", sa.Text, nullable=False),

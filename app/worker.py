@@ -21,6 +21,9 @@ from app.keeping import remove_expired
 from app.logs import where
 from app.recordings import Recordings
 from app.tables import workers
+from app.traces import send_traces
+from app.webhooks_connection import Post
+from app.webhooks_delivery import Deliverer, forget_settled
 from pipelines.score import Engine
 
 _log = logging.getLogger(__name__)
@@ -59,6 +62,10 @@ class Worker:
         self._seen: dict[str, tuple[int, float]] = {}
         self._expiry_due = 0.0
         self._keeper = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
+        settings = scoring.settings
+        self._deliverer = Deliverer(
+            scoring.database, settings.keyring, Post(settings.webhook_private_networks), scoring.metrics.attempted
+        )
 
     def start(self) -> None:
         self._beat()
@@ -85,11 +92,13 @@ class Worker:
             on_conflict="always_update",
         )
         self._keeper.start()
+        self._deliverer.start()
 
     def stop(self) -> bool:
         """Gives unfinished calls back to the queue; False if some job did not listen in time."""
         scoring = self._scoring
         scoring.stopping.set()
+        self._deliverer.stop()
         DBOS.destroy(
             destroy_registry=True,
             workflow_completion_timeout_sec=scoring.settings.stop_within_seconds if scoring.running else 0,
@@ -102,6 +111,7 @@ class Worker:
                 connection.execute(sa.delete(workers).where(workers.c.executor_id == self._executor_id))
         except sa.exc.SQLAlchemyError as error:
             _log.warning("the next worker will find what this one left: %s", where(error))
+        self._deliverer.wait(scoring.settings.stop_within_seconds)
         return not scoring.running
 
     def _keep(self) -> None:
@@ -137,6 +147,7 @@ class Worker:
             scoring = self._scoring
             if removed := remove_expired(scoring.database, scoring.recordings.forget, self._jobs.drop):
                 _log.info("%d calls were past their retention and are deleted", removed)
+            forget_settled(scoring.database)
 
     def _alive(self) -> set[str]:
         """Those whose beats went on lately by this process's clock, so that no two clocks are compared."""
@@ -165,7 +176,11 @@ def work_until_stopped(settings: Settings, load_engine: Callable[[], Engine]) ->
         recordings = Recordings(settings)
         jobs = JobQueue(database)
         stack.callback(jobs.close)
-        worker = Worker(Scoring(settings, load_engine(), database, recordings), jobs, executor_id)
+        scoring = Scoring(settings, load_engine(), database, recordings)
+        scoring.metrics.watch(database)
+        stack.enter_context(scoring.metrics.served(settings))
+        stack.enter_context(send_traces(settings, "worker"))
+        worker = Worker(scoring, jobs, executor_id)
         worker.start()
         _log.info("worker %s is ready", executor_id)
         stop.wait()

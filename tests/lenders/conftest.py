@@ -83,6 +83,15 @@ class Tenant:
     def call(self, *said: Said, content: bytes = b"", **metadata: Any) -> str:
         """A finished call in which this was said; its recording is whatever bytes are given."""
         content = content or uuid4().bytes
+        call_id = self.queued_call(content, **metadata)
+        attempt = calls.begin(self.api.database, call_id)
+        assert attempt
+        assert calls.finish(self.api.database, attempt, report(said, sha256(content).hexdigest()))
+        return call_id
+
+    def queued_call(self, content: bytes = b"", **metadata: Any) -> str:
+        """Accepted, and without a job."""
+        content = content or uuid4().bytes
         known = Metadata(**metadata)
         call = calls.NewCall(
             id=str(uuid4()),
@@ -106,9 +115,6 @@ class Tenant:
             lambda: self.api.recordings.keep(received, self.id, call.recording_sha256),
             lambda _connection, _call_id: None,
         )
-        attempt = calls.begin(self.api.database, call.id)
-        assert attempt
-        assert calls.finish(self.api.database, attempt, report(said, call.recording_sha256))
         return call.id
 
 
