@@ -90,6 +90,22 @@ def worker() -> None:
 
 
 @cli.command()
+def doctor(
+    host: Annotated[str, typer.Option(help="Address that the service is to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Its port.")] = 8000,
+) -> None:
+    """Check models, database, storage, disk, clock and ports, one line each. Exit code 1 if something is wrong."""
+    from app.doctor import examine  # noqa: PLC0415
+
+    healthy = True
+    for found in examine(read_settings(), host, port):
+        healthy &= found.fine
+        typer.echo(f"{'ok' if found.fine else 'WRONG':6}{found.part:10} {found.told}")
+    if not healthy:
+        raise typer.Exit(_SOME_FAILED)
+
+
+@cli.command()
 def score(
     files: Files,
     as_json: JsonOption = False,
@@ -177,7 +193,7 @@ def _service_settings() -> Settings:
     from app.logs import log_to_stderr  # noqa: PLC0415
 
     settings = read_settings()
-    log_to_stderr(settings.log_level)
+    log_to_stderr(settings.log_level, settings.log_format)
     return settings
 
 
