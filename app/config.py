@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr,
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.encryption import Keyring
+from app.objects import Prefixes
 
 Network = IPv4Network | IPv6Network
 
@@ -38,6 +39,11 @@ def _known_database(url: SecretStr) -> SecretStr:
 def _known_key(key: SecretStr) -> SecretStr:
     Keyring.read(key.get_secret_value())
     return key
+
+
+def _known_prefixes(setting: str) -> str:
+    Prefixes.read(setting)
+    return setting
 
 
 def _networks(given: object) -> object:
@@ -73,6 +79,8 @@ class Settings(BaseSettings):
     concurrency: int = Field(default=1, ge=1)
     max_recording_seconds: float = Field(default=10_800, gt=0)
     max_upload_bytes: int = Field(default=512 * 2**20, gt=0)
+    max_queued_calls: int = Field(default=10_000, ge=1)
+    object_prefixes: Annotated[str, AfterValidator(_known_prefixes)] = ""
 
     borrower_pages: Literal["auto", "on", "off"] = "auto"
     borrower_days: int = Field(default=30, ge=1, le=3650)

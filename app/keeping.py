@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import sqlalchemy as sa
 
-from app import audit, calls, cases
+from app import audit, calls, cases, idempotency
 from app.audit import Action
 from app.erasure import overwrite_deleted
 from app.errors import Refused
@@ -51,6 +51,7 @@ def remove_expired(
             drop_job(call_id)
         except (OSError, Refused, sa.exc.SQLAlchemyError) as error:
             _log.warning("expired call %s is still there: %s", call_id, where(error))
+    idempotency.forget_old(engine)
     if removed:
         overwrite_deleted(engine)
     return removed

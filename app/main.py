@@ -13,7 +13,7 @@ from app.database import open_database
 from app.deps import State
 from app.edge import answer_problems
 from app.jobs import JobQueue, Scoring
-from app.lenders import audit, calls, keeping, keys, reviews, scorecards, search, utterances, webhooks
+from app.lenders import audit, batch, calls, keeping, keys, reviews, scorecards, search, utterances, webhooks
 from app.metrics import Metrics
 from app.recordings import Recordings
 from app.traces import send_traces
@@ -60,6 +60,7 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
     answer_problems(app)
     for router in (
         calls.router,
+        batch.router,
         utterances.router,
         keys.router,
         audit.router,

@@ -2,44 +2,39 @@
 
 import base64
 import logging
-from datetime import UTC, datetime, timedelta
-from functools import partial
-from pathlib import Path
+import re
 from typing import Annotated
-from uuid import uuid4
 
 import sqlalchemy as sa
 from fastapi import Header, Query, Request, Response
-from fastapi.exceptions import RequestValidationError
-from pydantic import AwareDatetime, ValidationError
+from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 
 from app import audit, calls
-from app.access import Administering, Caller, Ingesting, Reading
+from app.access import Administering, Caller, Reading
 from app.audit import Action
-from app.calls import Call, NewCall, Status, Wanted
-from app.config import Settings
+from app.calls import Call, Status, Wanted
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
 from app.erasure import overwrite_deleted
 from app.errors import refusal
-from app.jobs import JobQueue
 from app.keys import Role
 from app.lenders import audio
 from app.lenders.audio import Asked
-from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata
-from app.lenders.uploads import Upload, receive
+from app.lenders.incoming import Upload
+from app.lenders.intake import Intake, IntakeDep
+from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata, ObjectCall, parsed
+from app.lenders.uploads import receive_bare, receive_form
 from app.logs import where
-from app.recordings import Recordings, media_type
 from app.routes import StreamRoute, tenant_router
 from models.call import Label
-from models.errors import TooLong
-from pipelines.decode import DecodeLimits, decode
+from pipelines.decode import DecodeLimits
 from pipelines.redaction import redact_report
 from pipelines.report import Report
 
 _log = logging.getLogger(__name__)
 
-_FORM = {
+_RECORDING = {"schema": {"type": "string", "format": "binary", "description": "The recording"}}
+_BODIES = {
     "requestBody": {
         "required": True,
         "content": {
@@ -47,47 +42,59 @@ _FORM = {
                 "schema": {
                     "type": "object",
                     "required": ["file"],
-                    "properties": {
-                        "file": {"type": "string", "format": "binary", "description": "The recording"},
-                        "metadata": Metadata.model_json_schema(),
-                    },
-                }
-            }
+                    "additionalProperties": False,
+                    "properties": {"file": _RECORDING["schema"], "metadata": {"$ref": "#/components/schemas/Metadata"}},
+                },
+                "encoding": {"metadata": {"contentType": "application/json"}},
+            },
+            "application/json": {"schema": {"$ref": "#/components/schemas/ObjectCall"}},
+            "audio/*": _RECORDING,
         },
     }
 }
-_PROBE_S = 1.0
+_BARE = re.compile(r"(audio|video)/.+|application/(ogg|octet-stream)")
+_JSON_BYTES = 64 * 1024
 
 router = tenant_router("/v1/calls", "calls", StreamRoute)
 
 
-@router.post("", status_code=202, openapi_extra=_FORM)
+@router.post("", status_code=202, openapi_extra=_BODIES)
 async def upload_call(
     *,
-    caller: Ingesting,
+    intake: IntakeDep,
     request: Request,
     response: Response,
-    settings: SettingsDep,
-    database: DatabaseDep,
-    recordings: RecordingsDep,
-    jobs: JobsDep,
+    metadata: Annotated[Metadata, Query(description="Of a call whose body is the recording alone")],
 ) -> Accepted:
-    """Takes a recording. Its report is at the `Location` that is answered, once it is done."""
-    await run_in_threadpool(_refuse_over_quota, caller, database)
-    async with receive(request, recordings.incoming, settings.max_upload_bytes) as upload:
-        metadata = _metadata(upload.metadata)
-        await run_in_threadpool(_refuse_unreadable, upload.path, settings)
-        call_id = await run_in_threadpool(
-            _accept,
-            caller=caller,
-            upload=upload,
-            metadata=metadata,
-            database=database,
-            recordings=recordings,
-            jobs=jobs,
+    """Takes a recording: as a form, as the body alone, or as an object to fetch from an agreed bucket.
+
+    Its report is at the `Location` that is answered, once it is done.
+    """
+    once, folder, largest = intake.once, intake.recordings.incoming, intake.settings.max_upload_bytes
+    if not await once.is_known():
+        await run_in_threadpool(intake.refuse_if_full)
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if _BARE.fullmatch(kind):
+        async with receive_bare(request, folder, largest) as upload:
+            accepted = await _accept(intake, upload, metadata)
+    elif metadata.model_fields_set:
+        raise refusal(422, "misplaced metadata", "only with a bare recording do metadata stand in the address")
+    elif kind == "multipart/form-data":
+        async with receive_form(request, folder, largest) as (upload, told):
+            accepted = await _accept(intake, upload, parsed(Metadata, told, "metadata") if told else Metadata())
+    elif kind == "application/json":
+        wanted = parsed(ObjectCall, await _small_body(request))
+        await once.enter(wanted.model_dump_json(exclude_none=True))
+        accepted = await run_in_threadpool(intake.accept_object, wanted)
+    else:
+        raise refusal(
+            415,
+            "unsupported media type",
+            "send the recording as audio/*, as multipart/form-data with the part 'file', or an object as"
+            " application/json",
         )
-    response.headers["location"] = f"/v1/calls/{call_id}"
-    return Accepted(id=call_id, status=Status.QUEUED)
+    response.headers["location"] = f"/v1/calls/{accepted.id}"
+    return accepted
 
 
 @router.get("")
@@ -168,60 +175,19 @@ def delete_call(
         _log.warning("the job of removed call %s is left to the sweep: %s", call_id, where(error))
 
 
-def _metadata(sent: bytes | None) -> Metadata:
-    try:
-        return Metadata.model_validate_json(sent) if sent else Metadata()
-    except ValidationError as error:
-        faults = error.errors(include_input=False, include_url=False, include_context=False)
-        raise RequestValidationError([{**fault, "loc": ("metadata", *fault["loc"])} for fault in faults]) from None
+async def _accept(intake: Intake, upload: Upload, metadata: Metadata) -> Accepted:
+    # By what is stored, not by the body: a form that is sent again has another boundary.
+    await intake.once.enter(upload.sha256, metadata.model_dump_json(exclude_none=True))
+    return await run_in_threadpool(intake.accept, upload, metadata)
 
 
-def _refuse_over_quota(caller: Caller, database: sa.Engine) -> None:
-    """Before the recording is read, so that a sender over its quota costs nothing; uploads at once may pass it."""
-    quota = caller.key.calls_per_day if caller.key else None
-    if caller.key is None or quota is None:
-        return
-    if calls.sent_since(database, caller.key.prefix, datetime.now(UTC) - timedelta(days=1)) >= quota:
-        detail = f"this key may send {quota} calls in 24 hours; send it again later"
-        raise refusal(429, "quota used up", detail, {"retry-after": "3600"})
-
-
-def _refuse_unreadable(path: Path, settings: Settings) -> None:
-    """Decodes the start, so that what is no recording is told at once and not by a failed call."""
-    longest_s = settings.max_recording_seconds
-    try:
-        with decode(path, DecodeLimits(longest_s=min(_PROBE_S, longest_s), largest_bytes=settings.max_upload_bytes)):
-            pass
-    except TooLong as error:
-        # It goes on after the start, as it should. Not every file states its length; the rest is found in scoring.
-        if error.stated_s is not None and error.stated_s > longest_s:
-            raise TooLong(longest_s) from None
-
-
-def _accept(
-    *, caller: Caller, upload: Upload, metadata: Metadata, database: sa.Engine, recordings: Recordings, jobs: JobQueue
-) -> str:
-    call = NewCall(
-        id=str(uuid4()),
-        tenant_id=caller.tenant_id,
-        key_prefix=caller.key.prefix if caller.key else None,
-        sender=caller.name,
-        recording_sha256=upload.sha256,
-        recording_bytes=upload.size,
-        media_type=media_type(upload.head),
-        details=metadata.model_dump_json(exclude_none=True),
-        collector_id=metadata.collector_id,
-        agency=metadata.agency,
-        collector_channel=metadata.collector_channel,
-        called_at=metadata.called_at or datetime.now(UTC),
-    )
-    try:
-        calls.accept(database, call, partial(recordings.keep, upload.path, caller.tenant_id, upload.sha256), jobs.put)
-    except BaseException:
-        calls.forget_unused(database, caller.tenant_id, upload.sha256, recordings.forget)
-        raise
-    _log.info("call %s accepted: %d bytes", call.id, upload.size)
-    return call.id
+async def _small_body(request: Request) -> bytes:
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _JSON_BYTES:
+            raise refusal(413, "request too large", f"the request is larger than {_JSON_BYTES} bytes")
+    return bytes(body)
 
 
 def _known(database: sa.Engine, caller: Caller, call_id: str) -> Call:

@@ -1,23 +1,53 @@
 """What lenders send and get."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, Self, TypeVar
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from fastapi.exceptions import RequestValidationError
+from pydantic import (
+    AwareDatetime,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    model_validator,
+)
 
 from app.calls import Call, Outcome, Status
 from app.errors import Problem
 from models.call import KINDS, Form, Judgement, Label
 from pipelines.report import Report, Scores
 
+M = TypeVar("M", bound=BaseModel)
+
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
+_Channel = Annotated[
+    Literal[0, 1], BeforeValidator(lambda sent: int(sent) if sent in ("0", "1") else sent)  # in an address it is text
+]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
 
 
 class Metadata(BaseModel):
     """What the sender knows of a call. Names of people do not belong here; references do."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "call_id": "crm-20260301-0001",
+                    "collector_id": "c-17",
+                    "agency": "north",
+                    "called_at": "2026-03-01T20:15:00+08:00",
+                    "direction": "outbound",
+                    "collector_channel": 0,
+                }
+            ]
+        },
+    )
 
     call_id: _Name | None = Field(default=None, description="The sender's own reference")
     collector_id: _Name | None = None
@@ -25,7 +55,16 @@ class Metadata(BaseModel):
     borrower_ref: _Name | None = None
     called_at: AwareDatetime | None = Field(default=None, description="With its offset, as 2026-03-01T20:15:00+08:00")
     direction: Literal["inbound", "outbound"] | None = None
-    collector_channel: Literal[0, 1] | None = Field(default=None, description="Which channel the collector speaks on")
+    collector_channel: _Channel | None = Field(default=None, description="Which channel the collector speaks on")
+
+
+def parsed(model: type[M], sent: bytes, *within: str) -> M:
+    """Raises RequestValidationError, without what was sent."""
+    try:
+        return model.model_validate_json(sent)
+    except ValidationError as error:
+        faults = error.errors(include_input=False, include_url=False, include_context=False)
+        raise RequestValidationError([{**fault, "loc": (*within, *fault["loc"])} for fault in faults]) from None
 
 
 class CallSummary(BaseModel):
@@ -70,13 +109,56 @@ class Accepted(BaseModel):
     status: Status
 
 
+class ObjectCall(BaseModel):
+    """A recording that lies in the sender's own bucket."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [{"object": "s3://north-bank-calls/2026/03/01/0001.wav", "metadata": {"collector_id": "c-17"}}]
+        },
+    )
+
+    object: Annotated[str, StringConstraints(min_length=1, max_length=2000)] = Field(
+        description="Its address, under a prefix that the service was set up with"
+    )
+    metadata: Metadata = Metadata()
+
+
+class CallBatch(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    calls: list[ObjectCall] = Field(min_length=1, max_length=1000)
+
+
+class BatchedCall(BaseModel):
+    object: str
+    status: int = Field(description="As a request with this call alone would be answered: 202 if it is accepted")
+    id: str | None = Field(description="Of the call, if it is accepted")
+    error: Problem | None = Field(description="Why it is not")
+
+
+class BatchAnswer(BaseModel):
+    results: list[BatchedCall] = Field(description="One for each call, in their order")
+
+
 class CallPage(BaseModel):
     calls: list[CallSummary] = Field(description="Newest first")
     next_cursor: str | None = Field(description="Send it as `cursor` for the next page; null on the last")
 
 
 class Texts(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {"texts": ["您好，请问是张先生吗？", "再不还钱我就打断你的腿！"]},
+                {"texts": ["那我就去找她。"], "previous": [["你妈妈住哪里我知道。"]]},
+            ]
+        },
+    )
 
     texts: list[_Text] = Field(min_length=1, max_length=1000, description="Utterances to label")
     previous: list[list[_Text]] | None = Field(

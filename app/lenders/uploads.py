@@ -1,13 +1,10 @@
-"""Multipart request -> the file on disk with its hash, and the metadata; the file is never whole in memory."""
+"""Request -> the recording on disk and its metadata: a multipart form, or the recording itself."""
 
-import hashlib
-import os
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import IO, TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
@@ -15,57 +12,75 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.errors import Refused, refusal
-from app.recordings import MEDIA_TYPE_BYTES
-from models.errors import CallError, EmptyRecording, TooLarge
+from app.lenders.incoming import Incoming, Upload, async_incoming
+from models.errors import CallError, TooLarge
 
 if TYPE_CHECKING:
     from python_multipart.multipart import MultipartCallbacks
 
 _METADATA_BYTES = 64 * 1024
 _ENVELOPE_BYTES = _METADATA_BYTES + 64 * 1024  # boundaries and part headers come on top of the file
-_WRITE_BYTES = 2**20
 
-
-@dataclass(frozen=True, slots=True)
-class Upload:
-    path: Path
-    sha256: str
-    size: int
-    head: bytes
-    metadata: bytes | None
+_Fill = Callable[[Incoming, AsyncIterator[bytes]], Awaitable[bytes | None]]
 
 
 @asynccontextmanager
-async def receive(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[Upload]:
-    """The file is removed on leaving, unless it was moved. Raises Refused, TooLarge, EmptyRecording or OSError."""
-    file = await run_in_threadpool(_new_file, folder)
-    try:
+async def receive_form(
+    request: Request, folder: Path, largest_bytes: int
+) -> AsyncIterator[tuple[Upload, bytes | None]]:
+    """With the part `metadata`. Raises Refused, TooLarge, EmptyRecording or OSError."""
+    _, options = parse_options_header(request.headers.get("content-type", ""))
+    boundary = options.get(b"boundary")
+    if not boundary:
+        raise refusal(415, "unsupported media type", "multipart/form-data needs a boundary in its content type")
+
+    async def fill(file: Incoming, stream: AsyncIterator[bytes]) -> bytes | None:
+        return await _read_form(file, stream, boundary)
+
+    async with _receive(request, folder, largest_bytes, largest_bytes + _ENVELOPE_BYTES, fill) as received:
+        yield received
+
+
+@asynccontextmanager
+async def receive_bare(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[Upload]:
+    """The body is the recording. Raises TooLarge, EmptyRecording or OSError."""
+    async with _receive(request, folder, largest_bytes, largest_bytes, _read_bare) as (upload, _):
+        yield upload
+
+
+@asynccontextmanager
+async def _receive(
+    request: Request, folder: Path, largest_bytes: int, longest_body: int, fill: _Fill
+) -> AsyncIterator[tuple[Upload, bytes | None]]:
+    async with async_incoming(folder, largest_bytes) as file:
         stream = request.stream()
         try:
-            form = await _fill(file, request, stream, largest_bytes)
+            declared = request.headers.get("content-length", "")
+            if declared.isdecimal() and int(declared) > longest_body:
+                raise TooLarge(largest_bytes)
+            told = await fill(file, stream)
         except (CallError, Refused, OSError):
             if request.headers.get("expect", "").lower() != "100-continue":
                 await _hear_out(stream, largest_bytes)
             raise
-        await run_in_threadpool(_finish, file, form.take())
-        yield Upload(Path(file.name), form.hash.hexdigest(), form.size, bytes(form.head), form.metadata)
-    finally:
-        with suppress(OSError):  # on a full disk, of what it could not write before
-            file.close()
-        Path(file.name).unlink(missing_ok=True)
+        yield await run_in_threadpool(file.finish), told
 
 
-async def _fill(file: IO[bytes], request: Request, stream: AsyncIterator[bytes], largest_bytes: int) -> "_Form":
-    declared = request.headers.get("content-length", "")
-    if declared.isdecimal() and int(declared) > largest_bytes + _ENVELOPE_BYTES:
-        raise TooLarge(largest_bytes)
-    form = _Form(largest_bytes)
-    parser = MultipartParser(_boundary(request), form.callbacks())
+async def _read_bare(file: Incoming, stream: AsyncIterator[bytes]) -> None:
+    async for chunk in stream:
+        file.take(chunk)
+        if file.is_heavy:
+            await run_in_threadpool(file.write)
+
+
+async def _read_form(file: Incoming, stream: AsyncIterator[bytes], boundary: bytes) -> bytes | None:
+    form = _Form(file)
+    parser = MultipartParser(boundary, form.callbacks())
     try:
         async for chunk in stream:
             parser.write(chunk)
-            if len(form.unwritten) >= _WRITE_BYTES:
-                await run_in_threadpool(file.write, form.take())
+            if file.is_heavy:
+                await run_in_threadpool(file.write)
         parser.finalize()
     except FormParserError as error:
         raise refusal(400, "broken upload", "the body is no valid multipart/form-data; send it again") from error
@@ -73,20 +88,14 @@ async def _fill(file: IO[bytes], request: Request, stream: AsyncIterator[bytes],
         raise refusal(400, "broken upload", "the request ended before its last boundary; send it again")
     if not form.file_seen:
         raise refusal(422, "missing file", "the form has no part named 'file'; send the recording as 'file'")
-    if not form.size:
-        raise EmptyRecording
-    return form
+    return form.metadata
 
 
 @dataclass(slots=True)
 class _Form:
     """What the parser has told so far."""
 
-    largest_bytes: int
-    size: int = 0
-    head: bytearray = field(default_factory=bytearray)
-    hash: "hashlib._Hash" = field(default_factory=hashlib.sha256)
-    unwritten: bytearray = field(default_factory=bytearray)
+    file: Incoming
     metadata: bytes | None = None
     file_seen: bool = False
     ended: bool = False
@@ -104,11 +113,6 @@ class _Form:
             "on_part_data": self.part_data,
             "on_end": self.end,
         }
-
-    def take(self) -> bytes:
-        taken = bytes(self.unwritten)
-        self.unwritten.clear()
-        return taken
 
     def part_begin(self) -> None:
         self._part = ""
@@ -137,28 +141,15 @@ class _Form:
             raise refusal(422, "unknown part", "the form may have the parts 'file' and 'metadata' only")
 
     def part_data(self, data: bytes, start: int, end: int) -> None:
-        if self._part == "metadata":
-            self.metadata = (self.metadata or b"") + data[start:end]
-            if len(self.metadata) > _METADATA_BYTES:
-                raise refusal(413, "metadata too large", f"the metadata are larger than {_METADATA_BYTES} bytes")
+        if self._part != "metadata":
+            self.file.take(data[start:end])
             return
-        content = data[start:end]
-        self.size += len(content)
-        if self.size > self.largest_bytes:
-            raise TooLarge(self.largest_bytes)
-        self.head += content[: MEDIA_TYPE_BYTES - len(self.head)]
-        self.hash.update(content)
-        self.unwritten += content
+        self.metadata = (self.metadata or b"") + data[start:end]
+        if len(self.metadata) > _METADATA_BYTES:
+            raise refusal(413, "metadata too large", f"the metadata are larger than {_METADATA_BYTES} bytes")
 
     def end(self) -> None:
         self.ended = True
-
-
-def _boundary(request: Request) -> bytes:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != b"multipart/form-data" or not options.get(b"boundary"):
-        raise refusal(415, "not a form", "send multipart/form-data with the recording as its part 'file'")
-    return options[b"boundary"]
 
 
 async def _hear_out(stream: AsyncIterator[bytes], most_bytes: int) -> None:
@@ -168,13 +159,3 @@ async def _hear_out(stream: AsyncIterator[bytes], most_bytes: int) -> None:
         passed += len(chunk)
         if passed > most_bytes:
             return
-
-
-def _new_file(folder: Path) -> IO[bytes]:
-    return cast(IO[bytes], NamedTemporaryFile(dir=folder, delete=False))
-
-
-def _finish(file: IO[bytes], rest: bytes) -> None:
-    file.write(rest)
-    file.flush()
-    os.fsync(file.fileno())  # an accepted call outlives a power cut

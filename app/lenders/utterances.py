@@ -3,14 +3,13 @@
 from typing import Annotated
 
 from fastapi import Depends, Request
-from fastapi.exceptions import RequestValidationError
-from pydantic import ValidationError
 from starlette.concurrency import run_in_threadpool
 
 from app.access import Ingesting
 from app.deps import EngineDep
 from app.errors import refusal
-from app.lenders.schemas import LabelledText, LabelledTexts, Texts
+from app.idempotency import OnceDep
+from app.lenders.schemas import LabelledText, LabelledTexts, Texts, parsed
 from app.routes import StreamRoute, tenant_router
 
 _LARGEST_BODY = 32 * 2**20
@@ -19,19 +18,16 @@ _BODY = {"requestBody": {"required": True, "content": {"application/json": {"sch
 router = tenant_router("/v1/utterances", "utterances", StreamRoute)
 
 
-async def _texts(request: Request) -> Texts:
+async def _texts(request: Request, once: OnceDep) -> Texts:
     """Read by hand: FastAPI would take a body of any size into memory first."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > _LARGEST_BODY:
             raise refusal(413, "too many texts", f"the request is larger than {_LARGEST_BODY} bytes; send fewer texts")
-    try:
-        return Texts.model_validate_json(bytes(body))
-    except ValidationError as error:
-        raise RequestValidationError(
-            error.errors(include_input=False, include_url=False, include_context=False)
-        ) from None
+    texts = parsed(Texts, bytes(body))
+    await once.enter(texts.model_dump_json())
+    return texts
 
 
 @router.post("/classify", openapi_extra=_BODY)
