@@ -235,6 +235,13 @@ def open_with_code(engine: sa.Engine, case_id: str, code: str) -> Opened:
     return Opened("wrong", tries_left=WRONG_CODES - wrong)
 
 
+def code_is(engine: sa.Engine, case_id: str, code: str) -> bool:
+    """Without counting: for who knows the secret that the code follows from."""
+    with engine.connect() as connection:
+        known = connection.execute(sa.select(cases.c.code_hash).where(cases.c.id == case_id)).scalar() or ""
+    return hmac.compare_digest(known, _slow_hash(case_id, code))
+
+
 def new_code(engine: sa.Engine, case_id: str) -> str:
     """In place of the old one, which opens nothing from now on."""
     code = f"{secrets.randbelow(10**8):08}"

@@ -1,0 +1,171 @@
+"""Request -> the fields of a form, cleaned, and its file on disk; a form is never refused for an optional field."""
+
+import hashlib
+import os
+import re
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import date, time
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import IO
+from urllib.parse import parse_qsl
+
+from fastapi import Request
+from python_multipart.exceptions import MultipartParseError
+from starlette.concurrency import run_in_threadpool
+from starlette.datastructures import FormData, UploadFile
+from starlette.exceptions import HTTPException
+from starlette.types import Message
+
+from app.borrowers.trouble import Trouble
+from app.cases import Told
+from app.recordings import MEDIA_TYPE_BYTES
+from models.errors import TooLarge
+
+_FORM_BYTES = 2**20
+_ENVELOPE_BYTES = 256 * 1024  # fields and boundaries come on top of the file
+LONGEST_LINE = 1000  # characters; names and numbers
+LONGEST_TEXT = 100_000  # a letter
+# Kept: tab and line feed. Gone: what no database takes or no reader sees.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+
+Fields = Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    path: Path
+    sha256: str
+    size: int
+    head: bytes
+
+
+async def fields_of(request: Request) -> Fields:
+    """Of a form without a file. Raises Trouble."""
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _FORM_BYTES:
+            raise Trouble(413, "form_too_large")
+    pairs = parse_qsl(body.decode("utf8", "replace"), keep_blank_values=True, errors="replace")
+    return {name: clean(value) for name, value in pairs}
+
+
+@asynccontextmanager
+async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[tuple[Fields, File | None]]:
+    """Of a form with a file; the file is removed on leaving, unless it was moved. Raises Trouble or TooLarge."""
+    if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
+        yield await fields_of(request), None
+        return
+    counted = _Counted(request, largest_bytes + _ENVELOPE_BYTES)
+    try:
+        form = await counted.request.form(max_files=1, max_fields=30, max_part_size=_ENVELOPE_BYTES)
+    except TooLarge:
+        await counted.hear_out(largest_bytes)
+        raise TooLarge(largest_bytes) from None
+    except (HTTPException, MultipartParseError):
+        raise Trouble(400, "broken_form") from None
+    path = None
+    try:
+        file = await run_in_threadpool(_stored, form, folder)
+        if file is not None:
+            path = file.path
+            if file.size > largest_bytes:
+                raise TooLarge(largest_bytes)
+        yield {name: clean(value) for name, value in form.items() if isinstance(value, str)}, file
+    finally:
+        await form.close()
+        if path is not None:
+            path.unlink(missing_ok=True)
+
+
+def told_of(fields: Fields) -> tuple[Told, bool]:
+    """What the borrower says of a call, and whether all of it could be kept as it was written."""
+    on, at, file_time = _date(fields.get("called_on", "")), _time(fields.get("called_time", "")), ""
+    if re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d", fields.get("file_time", "")):
+        day, _, clock = fields["file_time"].partition("T")
+        file_time = f"{day}T{clock}" if _date(day) and _time(clock) else ""
+    lines = {name: " ".join(fields.get(name, "").split()) for name in ("lender", "caller_number")}
+    told = Told(
+        called_on=on or "",
+        called_time=at or "",
+        file_time=file_time,
+        **{name: line[:LONGEST_LINE] for name, line in lines.items()},
+    )
+    whole = on is not None and at is not None and all(len(line) <= LONGEST_LINE for line in lines.values())
+    return told, whole
+
+
+def clean(text: str) -> str:
+    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
+
+
+def _date(written: str) -> str | None:
+    """None if it is no date; people also write 2026/3/5 and 2026年3月5日."""
+    if not written.strip():
+        return ""
+    found = re.fullmatch(r"\s*(\d{4})\D{1,2}(\d{1,2})\D{1,2}(\d{1,2})\D?\s*", written, re.ASCII)
+    try:
+        return date(*map(int, found.groups())).isoformat() if found else None
+    except ValueError:
+        return None
+
+
+def _time(written: str) -> str | None:
+    if not written.strip():
+        return ""
+    found = re.fullmatch(r"\s*(\d{1,2})[:：点时](\d{2})(:\d\d)?分?\s*", written)
+    try:
+        return time(int(found[1]), int(found[2])).strftime("%H:%M") if found else None
+    except ValueError:
+        return None
+
+
+class _Counted:
+    """The request, whose body ends with TooLarge where it is larger than it may be."""
+
+    def __init__(self, request: Request, most_bytes: int) -> None:
+        self._receive, self._most, self._seen = request.receive, most_bytes, 0
+        self.request = Request(request.scope, self._next)
+
+    async def hear_out(self, more_bytes: int) -> None:
+        """A browser that is cut off in the middle of its body shows no page."""
+        until = self._seen + more_bytes
+        while self._seen < until:
+            message = await self._receive()
+            self._seen += len(message.get("body", b""))
+            if message["type"] != "http.request" or not message.get("more_body"):
+                return
+
+    async def _next(self) -> Message:
+        message = await self._receive()
+        self._seen += len(message.get("body", b""))
+        if self._seen > self._most:
+            raise TooLarge(self._most)
+        return message
+
+
+def _stored(form: FormData, folder: Path) -> File | None:
+    sent = form.get("file")
+    if not isinstance(sent, UploadFile) or not (sent.size or sent.filename):
+        return None
+    digest, head, size = hashlib.sha256(), b"", 0
+    with NamedTemporaryFile(dir=folder, delete=False) as file:
+        try:
+            while chunk := sent.file.read(2**20):
+                head = head or chunk[:MEDIA_TYPE_BYTES]
+                size += len(chunk)
+                digest.update(chunk)
+                file.write(chunk)
+            persist(file)
+        except BaseException:
+            Path(file.name).unlink(missing_ok=True)
+            raise
+    return File(Path(file.name), digest.hexdigest(), size, head)
+
+
+def persist(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())  # what was told to be there outlives a power cut

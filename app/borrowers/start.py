@@ -1,0 +1,128 @@
+"""First page, language, rules in plain words, and the files that pages load."""
+
+import secrets
+from datetime import timedelta
+from typing import Literal
+
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+
+from app import cases
+from app.borrowers.deps import VISIT_COOKIE, GateDep, PagesDep, RulesDep, address_of, path_of
+from app.borrowers.forms import LONGEST_LINE, received, told_of
+from app.borrowers.intake import Intake
+from app.borrowers.pages import LANGUAGE_COOKIE, go, with_cookie
+from app.borrowers.route import pages_router
+from app.borrowers.trouble import Trouble
+from app.borrowers.words import Language
+from app.cases import CaseGone, Secrets
+from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
+from models.call import KINDS
+
+router = pages_router()
+
+CODE_COOKIE = "code"
+_CODE_SHOWN_FOR = timedelta(hours=1)
+_ONCE_BYTES = 32
+_LONGEST_ONCE = 200
+
+
+@router.get("/")
+def first_page(request: Request, pages: PagesDep, settings: SettingsDep) -> Response:
+    return pages.show(
+        request,
+        "first.html",
+        once=secrets.token_urlsafe(_ONCE_BYTES),
+        days=settings.borrower_days,
+        largest_bytes=settings.borrower_upload_bytes,
+        longest=LONGEST_LINE,
+    )
+
+
+@router.post("/cases")
+async def make_case(
+    *,
+    request: Request,
+    settings: SettingsDep,
+    database: DatabaseDep,
+    recordings: RecordingsDep,
+    jobs: JobsDep,
+    gate: GateDep,
+) -> Response:
+    """A form sent twice, by a double click or after going back, makes one case."""
+    intake = Intake(settings, database, recordings, jobs)
+    async with received(request, recordings.incoming, settings.borrower_upload_bytes) as (fields, file):
+        once = fields.get("once", "")[:_LONGEST_ONCE]
+        if len(once) < _ONCE_BYTES:
+            raise Trouble(400, "broken_form")
+        told, whole = told_of(fields)
+        if file is not None and (wait := gate.wait_for_upload(address_of(request))):
+            raise Trouble(429, "too_many_uploads", {"retry-after": str(wait)}, minutes=-(-wait // 60))
+
+        def take(new: Secrets) -> None:
+            if file is not None:
+                intake.take(new, file, told)
+            elif not fields.get("upload"):
+                raise Trouble(422, "no_file")
+            elif not intake.take_upload(new, fields["upload"], told):
+                raise Trouble(404, "upload_gone")
+
+        new = Secrets.of(once)
+        try:
+            await run_in_threadpool(take, new)
+        except CaseGone:
+            # The form is from before the case was deleted; what it sends begins another.
+            new = Secrets.of(secrets.token_urlsafe(_ONCE_BYTES))
+            await run_in_threadpool(take, new)
+    return await run_in_threadpool(_opened, request, database, new, whole)
+
+
+def _opened(request: Request, database: DatabaseDep, new: Secrets, whole: bool) -> Response:
+    path = path_of(new.link)
+    response: Response = go(path if whole else f"{path}?notice=not_whole")
+    visit = cases.begin_visit(database, new.case_id)
+    with_cookie(response, request, VISIT_COOKIE, visit, path=path, lasts=cases.VISIT_LASTS)
+    if cases.code_is(database, new.case_id, new.code):
+        with_cookie(response, request, CODE_COOKIE, new.code, path=path, lasts=_CODE_SHOWN_FOR)
+    return response
+
+
+@router.get("/rules")
+def rules_page(request: Request, pages: PagesDep, rules: RulesDep) -> Response:
+    return pages.show(request, "rules.html", rules=rules, all_kinds=KINDS)
+
+
+@router.get("/language/{language}")
+def switch_language(language: Language, request: Request, back: str = "/") -> Response:
+    # A path of this site alone: //elsewhere and /\elsewhere would lead away.
+    safe = back if back.startswith("/") and not back.startswith(("//", "/\\")) else "/"
+    return with_cookie(go(safe), request, LANGUAGE_COOKIE, language, path="/", lasts=timedelta(days=30))
+
+
+@router.get("/static/{digest}/{name}")
+def static_file(digest: str, name: Literal["pages.css", "pages.js"], pages: PagesDep) -> Response:
+    file = pages.static[name]
+    headers = {"x-content-type-options": "nosniff", "cache-control": "public, max-age=31536000, immutable"}
+    if file.path != f"/static/{digest}/{name}":
+        headers["cache-control"] = "no-store"  # an old page that asks for an old file gets the new one
+    return Response(file.content, media_type=file.media_type, headers=headers)
+
+
+@router.get("/favicon.ico")
+def no_icon() -> Response:
+    return Response(status_code=204)
+
+
+@router.get("/deleted")
+def deleted_page(request: Request, pages: PagesDep) -> Response:
+    return pages.show(request, "told.html", about="deleted")
+
+
+@router.get("/left")
+def left_page(request: Request, pages: PagesDep) -> Response:
+    return pages.show(request, "told.html", about="left")
+
+
+@router.get("/case/{rest:path}")
+def no_such_page(rest: str) -> Response:
+    raise Trouble(404, "nothing_here")

@@ -1,0 +1,175 @@
+"""Uploads that go on where they stopped, as of tus 1.0 (core, creation, termination): /uploads.
+
+A file that comes in is named for the hash of its upload's name, and its length is how far it came: nothing else is
+kept of an upload until a form hands it in.
+"""
+
+import fcntl
+import hashlib
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fastapi import Request, Response
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import ClientDisconnect
+
+from app.borrowers.deps import GateDep, address_of
+from app.borrowers.forms import File
+from app.borrowers.route import pages_router
+from app.borrowers.trouble import Trouble
+from app.deps import RecordingsDep, SettingsDep
+from app.recordings import MEDIA_TYPE_BYTES
+from models.errors import EmptyRecording, TooLarge
+
+router = pages_router("/uploads")
+
+_NAME = re.compile(r"[A-Za-z0-9_-]{43}")
+_TUS = {"tus-resumable": "1.0.0"}
+_LOST_AFTER_S = 24 * 3600
+_UNFINISHED_AT_ONCE = 40  # times the largest file: what strangers leave unfinished must not fill the disk
+_WRITE_BYTES = 2**20
+
+
+@router.options("")
+def tell_protocol(settings: SettingsDep) -> Response:
+    told = {"tus-version": "1.0.0", "tus-extension": "creation,termination"}
+    return Response(status_code=204, headers={**_TUS, **told, "tus-max-size": str(settings.borrower_upload_bytes)})
+
+
+@router.post("")
+def begin_upload(request: Request, settings: SettingsDep, recordings: RecordingsDep, gate: GateDep) -> Response:
+    length = request.headers.get("upload-length", "")
+    if not re.fullmatch(r"\d{1,15}", length, re.ASCII):
+        raise Trouble(400, "form")
+    if int(length) > settings.borrower_upload_bytes:
+        raise TooLarge(settings.borrower_upload_bytes)
+    if not int(length):
+        raise EmptyRecording
+    if wait := gate.wait_for_upload(address_of(request)):
+        raise Trouble(429, "too_many_uploads", {"retry-after": str(wait)}, minutes=-(-wait // 60))
+    _clear(recordings.incoming)
+    promised = sum(int(file.name.rpartition("-")[2]) for file in recordings.incoming.glob("upload-*-*"))
+    if promised + int(length) > _UNFINISHED_AT_ONCE * settings.borrower_upload_bytes:
+        raise Trouble(503, "busy", {"retry-after": "600"})
+    name = secrets.token_urlsafe(32)
+    (recordings.incoming / f"upload-{hashed(name)}-{length}").touch(exist_ok=False)
+    return Response(status_code=201, headers={**_TUS, "location": f"/uploads/{name}", "upload-offset": "0"})
+
+
+@router.head("/{name}")
+def tell_offset(name: str, recordings: RecordingsDep) -> Response:
+    path = _path(recordings.incoming, name)
+    told = {"upload-offset": str(path.stat().st_size), "upload-length": str(_length(path))}
+    return Response(headers={**_TUS, **told, "cache-control": "no-store"})
+
+
+@router.patch("/{name}")
+async def go_on(name: str, request: Request, recordings: RecordingsDep) -> Response:
+    """What came before the connection broke stays."""
+    path = await run_in_threadpool(_path, recordings.incoming, name)
+    if request.headers.get("content-type") != "application/offset+octet-stream":
+        raise Trouble(415, "form")
+    with _held(path) as descriptor:
+        offset, length = os.fstat(descriptor).st_size, _length(path)
+        if request.headers.get("upload-offset") != str(offset):
+            raise Trouble(409, "upload_offset", {**_TUS, "upload-offset": str(offset)})
+        waiting = bytearray()
+        try:
+            async for chunk in request.stream():
+                offset += len(chunk)
+                if offset > length:
+                    raise TooLarge(length)
+                waiting += chunk
+                if len(waiting) >= _WRITE_BYTES:
+                    await run_in_threadpool(_append, descriptor, bytes(waiting))
+                    waiting.clear()
+        except ClientDisconnect:
+            await run_in_threadpool(_append, descriptor, bytes(waiting))
+            raise
+        await run_in_threadpool(_append, descriptor, bytes(waiting))
+    return Response(status_code=204, headers={**_TUS, "upload-offset": str(offset)})
+
+
+@router.delete("/{name}")
+def give_up(name: str, recordings: RecordingsDep) -> Response:
+    _path(recordings.incoming, name).unlink(missing_ok=True)
+    return Response(status_code=204, headers=_TUS)
+
+
+@contextmanager
+def handed_in(folder: Path, name: str) -> Iterator[File | None]:
+    """A finished upload, to be moved away; None if it is not there, as when it was handed in already.
+
+    Whoever hands it in at the same time waits. Raises Trouble if it is not finished.
+    """
+    try:
+        path = _path(folder, name)
+        descriptor = os.open(path, os.O_RDWR)
+    except (Trouble, FileNotFoundError):
+        yield None
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if not path.exists():
+            yield None
+            return
+        size = os.fstat(descriptor).st_size
+        if size != _length(path):
+            raise Trouble(409, "upload_unfinished")
+        os.fsync(descriptor)
+        with path.open("rb") as file:
+            head = file.read(MEDIA_TYPE_BYTES)
+            file.seek(0)
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+        yield File(path, digest, size, head)
+    finally:
+        os.close(descriptor)
+
+
+def hashed(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
+
+
+def _path(folder: Path, name: str) -> Path:
+    """Raises Trouble."""
+    found = list(folder.glob(f"upload-{hashed(name)}-*[0-9]")) if _NAME.fullmatch(name) else []
+    if not found:
+        raise Trouble(404, "upload_gone")
+    return found[0]
+
+
+def _length(path: Path) -> int:
+    return int(path.name.rpartition("-")[2])
+
+
+@contextmanager
+def _held(path: Path) -> Iterator[int]:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Trouble(423, "upload_elsewhere") from None
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _append(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
+
+
+def _clear(folder: Path) -> None:
+    for file in folder.glob("upload-*-*"):
+        try:
+            if file.stat().st_mtime < time.time() - _LOST_AFTER_S:
+                file.unlink()
+        except FileNotFoundError:
+            continue  # another request was quicker
