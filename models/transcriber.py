@@ -39,6 +39,7 @@ class Decoding:
     pad_ms: int = 200
     no_speech_above: float = 0.6  # with a mean log-probability below, the window is silence (Whisper's own rule)
     log_probability_below: float = -1.0
+    no_repeat_ngram: int = 0  # tokens that may not be decoded twice in a window; 0 where people may repeat themselves
     second_beam_size: int = 1  # of the second decode, which shall not make the first one's mistakes
 
 
@@ -69,9 +70,10 @@ class Transcriber:
         """`model`: bundled, a CTranslate2 folder, or a name of the hub. Raises ModelNotFound."""
         self.weights = find_weights(_SETTING, model, _NEEDED)
         chosen = decoding or Decoding()
-        # A model that was trained on less than Whisper's 30 s says so in its card; silence fills the rest.
+        # A model that was trained on less than Whisper's 30 s, or tends to loop, says so in its card.
         trained_s = float(self.weights.card.get("longest_window_s", chosen.window_s))
-        self._decoding = replace(chosen, window_s=min(chosen.window_s, trained_s))
+        no_repeat = int(self.weights.card.get("no_repeat_ngram", chosen.no_repeat_ngram))
+        self._decoding = replace(chosen, window_s=min(chosen.window_s, trained_s), no_repeat_ngram=no_repeat)
         try:
             self._whisper = _Windowed(
                 trained_s,
@@ -141,6 +143,7 @@ class Transcriber:
             "beam_size": beam_size,
             "temperature": 0.0,
             "condition_on_previous_text": False,
+            "no_repeat_ngram_size": self._decoding.no_repeat_ngram,
             "without_timestamps": True,
             "word_timestamps": words,
             "vad_filter": False,
