@@ -13,6 +13,7 @@ class Wrong(StrEnum):
     TOO_LARGE = "too_large"
     NOT_A_ZIP = "not_a_zip"
     TRUNCATED = "truncated"
+    DAMAGED = "damaged"
     TOO_MANY_ENTRIES = "too_many_entries"
     BAD_NAME = "bad_name"
     DUPLICATE = "duplicate"
@@ -48,9 +49,10 @@ _WRONG: dict[Wrong, tuple[str, str]] = {
     ),
     Wrong.NOT_A_ZIP: ("这不是 ZIP 文件，因此不是证据包", "this is no ZIP file, so it is no evidence bundle"),
     Wrong.TRUNCATED: (
-        "文件不完整：ZIP 的结尾缺失，可能没有下载完",
-        "the file is cut off: the end of the ZIP is missing; was it downloaded whole?",
+        "ZIP 的结尾不见了：文件不完整(可能没有下载完)，或后面被接上了别的内容",
+        "the end of the ZIP is not where it belongs: the file was cut off (a broken download?), or much was added",
     ),
+    Wrong.DAMAGED: ("ZIP 的目录已损坏，无法读取", "the directory at the end of the ZIP is damaged and cannot be read"),
     Wrong.TOO_MANY_ENTRIES: ("ZIP 里的文件太多：{detail} 个", "the ZIP has too many entries: {detail}"),
     Wrong.BAD_NAME: ("文件名不允许：{what}", "an entry has a name that no bundle uses: {what}"),
     Wrong.DUPLICATE: ("{what} 出现了不止一次", "{what} is in the ZIP more than once"),

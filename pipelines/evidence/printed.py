@@ -232,7 +232,11 @@ def _heard(said: UtterancePart) -> Utterance:
 
 def _custody(event: CustodyEvent, fit: Callable[[str], str]) -> tuple[str, str, str]:
     facts = "; ".join(f"{name}: {value}" for name, value in sorted(event.facts.items()))
-    return event.at.isoformat(timespec="seconds"), fit(event.actor), fit(f"{event.action} {facts}".strip())
+    return (
+        event.at.isoformat(timespec="seconds"),
+        fit(event.actor),
+        fit(f"{event.action} — {facts}" if facts else event.action),
+    )
 
 
 def _fit(words: Words, fit: Callable[[str], str]) -> Words:

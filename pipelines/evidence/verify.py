@@ -26,7 +26,7 @@ from pipelines.report import Report
 
 _LOCAL = b"PK\x03\x04"
 _END = b"PK\x05\x06"
-_END_BYTES = 22
+_END_WITHIN = 22 + 65_535  # bytes; with the longest comment
 _ENCRYPTED = 0x1
 
 
@@ -105,7 +105,10 @@ class _Inspection:
 
     def _no_zip(self) -> Fault:
         self.file.seek(0)
-        return Fault(Wrong.TRUNCATED if self.file.read(4) == _LOCAL else Wrong.NOT_A_ZIP)
+        if self.file.read(len(_LOCAL)) != _LOCAL:
+            return Fault(Wrong.NOT_A_ZIP)
+        self.file.seek(max(0, self.size - _END_WITHIN))
+        return Fault(Wrong.DAMAGED if _END in self.file.read(_END_WITHIN) else Wrong.TRUNCATED)
 
     def _opened(self, zipped: ZipFile) -> Manifest | None:
         infos = zipped.infolist()
@@ -138,7 +141,7 @@ class _Inspection:
                 self.faults.append(Fault(Wrong.ENCRYPTED, _shown(info.filename)))
             elif info.compress_type != ZIP_STORED or info.compress_size != info.file_size:
                 self.faults.append(Fault(Wrong.COMPRESSED, _shown(info.filename)))
-        if sum(info.file_size for info in infos) > self.size:
+        if sum(info.compress_size for info in infos) > self.size:
             self.faults.append(Fault(Wrong.OVERLAPPING))
         return len(self.faults) == before
 
