@@ -8,6 +8,7 @@ from starlette.concurrency import run_in_threadpool
 
 from app import health
 from app.access import Door
+from app.borrowers.app import add_borrower_pages
 from app.config import Settings, installed_version
 from app.database import open_database
 from app.deps import State
@@ -73,4 +74,6 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
     ):
         app.include_router(router)
     app.webhooks.include_router(webhooks.told)
+    if settings.borrower_pages == "on" or (settings.borrower_pages == "auto" and on_loopback):
+        add_borrower_pages(app, settings)
     return app
