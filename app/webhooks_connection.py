@@ -222,13 +222,14 @@ def _seconds(retry_after: bytes | None) -> float | None:
 
 def _told(error: Exception) -> str:
     """Without what the other side wrote, which has no business in our tables."""
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
+    # httpcore2 hands on what it was told as its own error's argument.
+    cause = error.args[0] if error.args and isinstance(error.args[0], Exception) else error
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not valid: {cause.verify_message}"
     if isinstance(cause, ssl.SSLError):
         return "no TLS connection could be made"
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror.lower()
-    return f"the answer is not HTTP ({type(error).__name__})"
+    if isinstance(error, httpcore2.NetworkError):
+        return "the connection broke off"
+    return "the answer is not HTTP"

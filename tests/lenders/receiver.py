@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+from urllib.parse import urlsplit
 
 from standardwebhooks import Webhook
 
@@ -17,6 +18,10 @@ class Receiver:
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
     before: Callable[[], None] = lambda: None
+
+    @property
+    def port(self) -> int:
+        return urlsplit(self.url).port or 0
 
     @property
     def ids(self) -> list[str]:
