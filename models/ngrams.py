@@ -67,22 +67,26 @@ class Ngrams:
 
     def __call__(self, pairs: Sequence[tuple[str, str]]) -> Floats:
         """(pairs, outputs): logits of (utterance, what was said before it)."""
-        logits = np.tile(self.intercept, (len(pairs), 1))
-        for row, pair in enumerate(pairs):
-            of_text, of_context = features(*pair, self.sounds)
-            for hashed, weight in ((of_text, 1.0), (of_context, CONTEXT_WEIGHT)):
-                places, values = self._weighed(hashed)
-                logits[row] += weight * values @ self.weights[places]
-        return logits
+        hashed = [features(*pair, self.sounds) for pair in pairs]
+        of_text, of_context = (self._logits([found[part] for found in hashed]) for part in (0, 1))
+        return self.intercept + of_text + CONTEXT_WEIGHT * of_context
 
-    def _weighed(self, hashed: list[int]) -> tuple[NDArray[np.intp], Floats]:
-        """Places of the known features, and their TF-IDF with sublinear counts, of length 1 together."""
-        found, counts = np.unique(np.array(hashed, np.uint32), return_counts=True)
+    def _logits(self, hashed: Sequence[list[int]]) -> Floats:
+        """(rows, outputs): the known features of each row, by TF-IDF with sublinear counts, of length 1 together."""
+        rows = np.repeat(np.arange(len(hashed), dtype=np.uint64), [len(found) for found in hashed])
+        numbered = rows << 32 | np.array([feature for found in hashed for feature in found], np.uint64)
+        distinct, counts = np.unique(numbered, return_counts=True)
+        found = distinct.astype(np.uint32)
         places = np.searchsorted(self.keys, found).clip(max=len(self.keys) - 1)
         known = self.keys[places] == found
-        places = places[known]
-        values = (1 + np.log(counts[known])).astype(np.float32) * self.rarity[places]
-        return places, values / max(float(np.linalg.norm(values)), 1e-9)
+        places, row = places[known], (distinct[known] >> 32).astype(np.intp)
+        values = (1 + np.log(counts[known])) * self.rarity[places]
+        lengths = np.sqrt(np.bincount(row, values**2, len(hashed)))
+        told = (values / lengths[row])[:, None] * self.weights[places]
+        sums = np.concatenate([np.zeros((1, told.shape[1])), told.cumsum(axis=0)])
+        bounds = np.searchsorted(row, np.arange(len(hashed) + 1))
+        logits: Floats = (sums[bounds[1:]] - sums[bounds[:-1]]).astype(np.float32)
+        return logits
 
     def blended(self, encoder: Floats, pairs: Sequence[tuple[str, str]]) -> Floats:
         """The encoder's logits (pairs, outputs) and these, as they were weighed against each other on dev."""
