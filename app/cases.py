@@ -88,6 +88,7 @@ class CaseRecording:
     seconds: float | None
     recording_sha256: str
     recording_bytes: int
+    media_type: str
     received_at: datetime
 
 
@@ -347,12 +348,19 @@ def remove_expired(
     return len(expired)
 
 
+_OF_CALL = (
+    "status",
+    "progress",
+    "problem",
+    "seconds",
+    "recording_sha256",
+    "recording_bytes",
+    "media_type",
+    "received_at",
+)
 _RECORDING = (
     *(case_recordings.c[name] for name in ("call_id", *Told.__slots__, "roles_swapped")),
-    *(
-        calls.c[name]
-        for name in ("status", "progress", "problem", "seconds", "recording_sha256", "recording_bytes", "received_at")
-    ),
+    *(calls.c[name] for name in _OF_CALL),
 )
 
 

@@ -9,6 +9,7 @@ from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
 _CODES = limits.parse("60/minute")
+_BUNDLES = limits.parse("60/hour")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +26,10 @@ class Gate:
     def wait_for_code(self, address: str) -> int:
         """Seconds until this address may try another code, of whatever case."""
         return self._wait(_CODES, "code", address)
+
+    def wait_for_bundle(self, address: str) -> int:
+        """Seconds until this address may have another bundle made or checked."""
+        return self._wait(_BUNDLES, "bundle", address)
 
     def _wait(self, limit: limits.RateLimitItem, what: str, address: str) -> int:
         if self._counted.hit(limit, what, address):

@@ -1,6 +1,7 @@
 """The letter of complaint of a case: filled, edited, kept, taken away as text."""
 
 from datetime import datetime
+from urllib.parse import quote
 
 import sqlalchemy as sa
 from fastapi import Request, Response
@@ -9,6 +10,7 @@ from app import cases, corrections
 from app.borrowers.deps import CaseWithForm, FieldsDep, PagesDep, RulesDep, VisitedCase, path_of
 from app.borrowers.forms import LONGEST_TEXT
 from app.borrowers.letter import Heard, draft
+from app.borrowers.letter_pdf import as_pdf
 from app.borrowers.pages import CHINA, HEADERS, go
 from app.borrowers.recording import report_of
 from app.borrowers.route import pages_router
@@ -85,11 +87,15 @@ def save_letter(
 def letter_text(case: VisitedCase, database: DatabaseDep, rules: RulesDep) -> Response:
     # With a byte order mark and CRLF, or old text editors of Windows show Chinese as gibberish in one line.
     text = "\ufeff" + letter_of(database, case, rules).replace("\n", "\r\n")
-    headers = {
-        **HEADERS,
-        "content-disposition": "attachment; filename=\"letter.txt\"; filename*=UTF-8''%E6%8A%95%E8%AF%89%E4%B9%A6.txt",
-    }
-    return Response(text, media_type="text/plain; charset=utf-8", headers=headers)
+    return Response(text, media_type="text/plain; charset=utf-8", headers=_download("txt"))
+
+
+@router.get("/letter.pdf")
+def letter_pdf(case: VisitedCase, database: DatabaseDep, rules: RulesDep) -> Response:
+    made = as_pdf(letter_of(database, case, rules))
+    if made is None:
+        raise Trouble(501, "no_font")
+    return Response(made, media_type="application/pdf", headers=_download("pdf"))
 
 
 def letter_of(database: sa.Engine, case: Case, rules: Rules) -> str:
@@ -105,3 +111,8 @@ def letter_of(database: sa.Engine, case: Case, rules: Rules) -> str:
         if r.status is Status.DONE
     ]
     return draft(heard, found, rules, datetime.now(CHINA).date())
+
+
+def _download(suffix: str) -> dict[str, str]:
+    named = f"attachment; filename=\"letter.{suffix}\"; filename*=UTF-8''{quote('投诉书')}.{suffix}"
+    return {**HEADERS, "content-disposition": named}
