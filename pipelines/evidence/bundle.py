@@ -132,7 +132,7 @@ def _on_paper(shown: printed.Paper, font: Font | None, custody: Sequence[Custody
     if font is None:
         return printed.as_html(shown, NO_FONT), PrintedPart(file="report.html", why_no_pdf=NO_FONT)
     at = max((event.at.astimezone(UTC) for event in custody), default=_WITHOUT_TIME)
-    return printed.as_pdf(shown, font, at), PrintedPart(file="report.pdf")
+    return printed.as_pdf(shown, font, at.replace(microsecond=0)), PrintedPart(file="report.pdf")
 
 
 def _recording_again(recording: Path, part: FilePart) -> Iterator[bytes]:
