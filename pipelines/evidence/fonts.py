@@ -46,9 +46,7 @@ def _shown(character: str, font: Font | None) -> str:
     if character in "\t\n\r\u2028\u2029\u00a0":
         return " "
     if unicodedata.category(character)[0] == "C" or (font and ord(character) not in font.characters):
-        return (
-            f"⟨U+{ord(character):04X}⟩" if font is None or ord("⟨") in font.characters else f"<U+{ord(character):04X}>"
-        )
+        return f"〈U+{ord(character):04X}〉"
     return character
 
 

@@ -72,7 +72,6 @@ class Paper:
 
     facts: tuple[Row, ...]
     stated: tuple[Row, ...]
-    note: str
     verdict: Words
     waveforms: tuple[str, ...]  # SVG
     bands: tuple[tuple[str, str], ...]  # name of a kind, its colour
@@ -100,7 +99,6 @@ def paper(
     return Paper(
         facts=tuple(_facts(report)),
         stated=tuple(_stated(stated, fit)),
-        note=fit(stated.note or ""),
         verdict=_verdict(report),
         waveforms=tuple(waveforms),
         bands=tuple((LABELS[kind].both, COLOURS[kind]) for kind in KINDS),
@@ -167,6 +165,7 @@ def _stated(stated: Stated, fit: Callable[[str], str]) -> Iterator[Row]:
         "borrower_ref": Words("借款人编号", "borrower reference"),
         "direction": Words("呼叫方向", "direction"),
         "collector_channel": Words("催收方声道", "collector's channel"),
+        "note": Words("备注", "note"),
     }
     told = stated.model_dump(mode="json")
     for field, name in names.items():
