@@ -19,6 +19,7 @@ from app.database import open_database
 from app.jobs import APPLICATION, QUEUE, VERSION, WORKFLOW, JobQueue, Scoring
 from app.keeping import remove_expired
 from app.logs import where
+from app.metrics import Metrics
 from app.recordings import Recordings
 from app.tables import workers
 from app.traces import send_traces
@@ -176,11 +177,11 @@ def work_until_stopped(settings: Settings, load_engine: Callable[[], Engine]) ->
         recordings = Recordings(settings)
         jobs = JobQueue(database)
         stack.callback(jobs.close)
-        scoring = Scoring(settings, load_engine(), database, recordings)
-        scoring.metrics.watch(database)
-        stack.enter_context(scoring.metrics.served(settings))
+        metrics = Metrics()
+        metrics.watch(database)
+        stack.enter_context(metrics.served(settings))
         stack.enter_context(send_traces(settings, "worker"))
-        worker = Worker(scoring, jobs, executor_id)
+        worker = Worker(Scoring(settings, load_engine(), database, recordings, metrics), jobs, executor_id)
         worker.start()
         _log.info("worker %s is ready", executor_id)
         stop.wait()
