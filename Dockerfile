@@ -12,6 +12,11 @@ COPY app app
 RUN pip install --no-cache-dir --constraint constraints.txt .
 
 FROM python:3.11-slim-bookworm
+# Chinese glyphs for printed reports; Debian's own version of the release will do.
+# hadolint ignore=DL3008
+RUN apt-get update \
+    && apt-get install --yes --no-install-recommends fonts-noto-cjk \
+    && rm -rf /var/lib/apt/lists/*
 RUN useradd --system --uid 10001 --create-home callaudit \
     && install --directory --owner=callaudit --group=callaudit /data /models
 COPY --from=build /opt/callaudit /opt/callaudit

@@ -1,4 +1,5 @@
 # make demo: score the bundled calls.  make test: check and test everything.  make serve: start the service.
+# As root on Debian, make test installs what the tests need besides: postgresql, chromium, fonts-noto-cjk, openssl, unzip.
 # make bench: how fast, and in how much memory.
 PYTHON ?= python3
 BIN := .venv/bin

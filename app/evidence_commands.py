@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from app.config import CannotStart, Settings, read_settings
-from models.errors import CallError
+from models.errors import CallError, UnreadableFile
 
 if TYPE_CHECKING:
     from pipelines.evidence.exhibit import CustodyEvent, Stated
@@ -145,7 +145,10 @@ def _custody(recording: Path, report: "Report") -> "list[CustodyEvent]":
 
     from pipelines.evidence.exhibit import CustodyEvent  # noqa: PLC0415
 
-    status = recording.stat()
+    try:
+        status = recording.stat()
+    except OSError as error:
+        raise UnreadableFile(recording.name, error.strerror or "unknown") from None
     facts: dict[str, str | int] = {"sha256": report.recording.sha256, "bytes": status.st_size}
     at = datetime.fromtimestamp(int(status.st_mtime), UTC)
     return [CustodyEvent(at=at, actor="file system", action="recording last changed", facts=facts)]
