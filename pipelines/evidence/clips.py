@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from models.call import SAMPLE_RATE, Recording
+from models.call import SAMPLE_RATE, Recording, Speaker
 from pipelines.pcm import SAMPLE_TYPE
 from pipelines.report import Report, UtterancePart
 
@@ -42,4 +42,4 @@ def clip(recording: Recording, utterance: UtterancePart, clipping: Clipping = Cl
 
 def flagged(report: Report) -> tuple[UtterancePart, ...]:
     """Utterances with a kind of abuse, of the collector or of a speaker who is not known."""
-    return tuple(u for u in report.utterances if u.labels and u.speaker != "borrower")
+    return tuple(u for u in report.utterances if u.labels and u.speaker is not Speaker.BORROWER)

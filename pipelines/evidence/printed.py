@@ -182,7 +182,7 @@ def _verdict(report: Report) -> Words:
         return held
     return Words(
         f"{held.zh}；另有 {waiting} 句被标记的话须由人听过才能认定",
-        f"{held.en}; {waiting} flagged utterances must be heard by a person first",
+        f"{held.en}; flagged utterances that a person must hear first: {waiting}",
     )
 
 
