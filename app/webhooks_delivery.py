@@ -30,6 +30,7 @@ _log = logging.getLogger(__name__)
 
 _AT_ONCE = 4
 _POLL_S = 0.5
+_PAUSE_WITHOUT_DATABASE_S = 5.0
 _CLAIMED_FOR = timedelta(minutes=2)  # longer than any request may take
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 3600.0
@@ -96,14 +97,15 @@ class Deliverer:
         while not self._stopping.is_set():
             if not self._free.acquire(timeout=_POLL_S):
                 continue
+            pause_s = _POLL_S
             try:
                 claimed = self._claim()
             except sa.exc.SQLAlchemyError as error:
                 _log.warning("webhooks wait for the database: %s", where(error))
-                claimed = None
+                claimed, pause_s = None, _PAUSE_WITHOUT_DATABASE_S
             if claimed is None:
                 self._free.release()
-                self._stopping.wait(_POLL_S)
+                self._stopping.wait(pause_s)
                 continue
             threading.Thread(target=self._send, args=(claimed,), name="webhook", daemon=True).start()
 
