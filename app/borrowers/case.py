@@ -27,7 +27,7 @@ from app.borrowers.forms import LONGEST_LINE, received, told_of
 from app.borrowers.intake import Intake
 from app.borrowers.pages import go, local_time, with_cookie
 from app.borrowers.route import pages_router
-from app.borrowers.start import CODE_COOKIE
+from app.borrowers.start import CODE_COOKIE, CODE_SHOWN_FOR
 from app.borrowers.timeline import timeline, when
 from app.borrowers.trouble import Trouble
 from app.calls import Status
@@ -159,7 +159,7 @@ def note_code(link: str, _case: CaseWithForm) -> Response:
 @router.post("/code/new")
 def replace_code(link: str, request: Request, case: CaseWithForm, database: DatabaseDep) -> Response:
     code = cases.new_code(database, case.id)
-    return with_cookie(go(path_of(link)), request, CODE_COOKIE, code, path=path_of(link), lasts=cases.VISIT_LASTS)
+    return with_cookie(go(path_of(link)), request, CODE_COOKIE, code, path=path_of(link), lasts=CODE_SHOWN_FOR)
 
 
 @router.post("/leave")

@@ -22,7 +22,7 @@ from models.call import KINDS
 router = pages_router()
 
 CODE_COOKIE = "code"
-_CODE_SHOWN_FOR = timedelta(hours=1)
+CODE_SHOWN_FOR = timedelta(hours=1)
 _ONCE_BYTES = 32
 _LONGEST_ONCE = 200
 
@@ -83,7 +83,7 @@ def _opened(request: Request, database: DatabaseDep, new: Secrets, whole: bool) 
     visit = cases.begin_visit(database, new.case_id)
     with_cookie(response, request, VISIT_COOKIE, visit, path=path, lasts=cases.VISIT_LASTS)
     if cases.code_is(database, new.case_id, new.code):
-        with_cookie(response, request, CODE_COOKIE, new.code, path=path, lasts=_CODE_SHOWN_FOR)
+        with_cookie(response, request, CODE_COOKIE, new.code, path=path, lasts=CODE_SHOWN_FOR)
     return response
 
 
