@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
 from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
 
 from models.call import Label, Speaker
@@ -68,6 +69,13 @@ def open_tab(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
     yield tab
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def stereo(tmp_path: Path) -> Path:
+    """Twenty seconds with a voice on each channel."""
+    soundfile.write(tmp_path / "call.wav", soundfile.read(CALLS / "late-first-job.ogg")[0][: 20 * 8000], 8000)
+    return tmp_path / "call.wav"
 
 
 def axe(page: Page) -> None:
@@ -135,7 +143,7 @@ def _take_letter(page: Page, file: Path) -> None:
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("size", SIZES)
 def test_journey_from_first_page_to_deleted_case(
-    site: Site, open_tab: Open, tmp_path: Path, size: str, language: str
+    *, site: Site, open_tab: Open, stereo: Path, tmp_path: Path, size: str, language: str
 ) -> None:
     tab = open_tab(size, language, site.url, accept_downloads=True)
     page = tab.page
@@ -147,7 +155,7 @@ def test_journey_from_first_page_to_deleted_case(
 
     page.goto(site.url)
     look("1-first")
-    page.set_input_files("#file", CALLS / "fake-police.mp3")
+    page.set_input_files("#file", stereo)
     page.fill("#called_on", "2026-03-05")
     page.fill("#called_time", "22:40")
     page.fill("#lender", "某某小贷 <b>שלום</b> 😀")
