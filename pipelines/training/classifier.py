@@ -15,12 +15,12 @@ from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processor
 from torch import Tensor, nn
 from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassification
 
-from models.classifier import OUTPUTS, normalise
+from models.classifier import OUTPUTS, Calibration, Classifier, normalise
 from models.encoding import LONGEST_INPUT, Encoding
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.dataset import CORPUS, Row, read_rows
 from pipelines.training.examples import Pair, noisy_pair, pair_of
-from pipelines.training.export_classifier import export
+from pipelines.training.export_classifier import export, weigh
 from pipelines.training.fine_tuning import FineTuning, fine_tune
 from pipelines.training.ngram_weights import beside
 from pipelines.training.noise import Misheard, coarse, syllable
@@ -202,9 +202,9 @@ def fold(model: BertForSequenceClassification) -> None:
         model.bert.embeddings.word_embeddings = nn.Embedding.from_pretrained(folded, padding_idx=PAD)
 
 
-def main() -> None:
+def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("stage", choices=["pretrain", "fine-tune"])
+    parser.add_argument("stage", choices=["pretrain", "fine-tune", "weigh"], help="weigh: n-grams and calibration")
     parser.add_argument("--reference", type=Path, required=True, help="folder of reference data")
     parser.add_argument("--pretrained", type=Path, help="weights that pretrain writes and fine-tune reads")
     parser.add_argument("--resume", action="store_true", help="pre-train on from what --pretrained holds")
@@ -219,12 +219,16 @@ def main() -> None:
     parser.add_argument("--threat-precision", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    return parser.parse_args()
+
+
+def main() -> None:
+    options = _arguments()
     rows = read_rows(sorted(CORPUS.glob("*.jsonl")))
     trained_on = [row for row in rows if row.split == "train"]
     general = pretraining_pairs(options.reference)
     saved_tokenizer = options.pretrained.with_suffix(".json") if options.pretrained else None
-    if saved_tokenizer and (options.stage == "fine-tune" or options.resume):
+    if saved_tokenizer and (options.stage != "pretrain" or options.resume):
         tokenizer = Tokenizer.from_file(str(saved_tokenizer))
         characters = list(dict(sorted(tokenizer.get_vocab().items(), key=itemgetter(1))))[len(SPECIAL) :]
     else:
@@ -246,11 +250,21 @@ def main() -> None:
     heard = json.loads(options.heard.read_text("utf8")) if options.heard else {}
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-    model = fresh(tokenizer, options.pretrained)
 
     def shown(row: Row, chooser: random.Random) -> Pair:
         return noisy_pair(row, heard.get(row.text, ()), misheard, chooser)
 
+    dev = [row for row in rows if row.split == "dev"]
+    asked = calibration_pairs(dev, heard, misheard)
+
+    def calibrated(served: Classifier) -> Calibration:
+        return calibrate(*logits_and_rows(served, asked, dev), options.threat_precision)
+
+    ngrams = beside(trained_on, shown, asked, dev, options.seed)
+    if options.stage == "weigh":
+        weigh(options.out, calibrated, ngrams)
+        return
+    model = fresh(tokenizer, options.pretrained)
     fine_tune(
         model,
         Encoding(tokenizer, model.config.to_dict()),
@@ -260,16 +274,7 @@ def main() -> None:
         watch=lambda step: print(f"fine-tune step {step.done}/{step.steps} loss {step.loss:.4f}", flush=True),
     )
     fold(model)
-    dev = [row for row in rows if row.split == "dev"]
-    asked = calibration_pairs(dev, heard, misheard)
-    export(
-        model,
-        tokenizer,
-        options.out,
-        calibrated=lambda served: calibrate(*logits_and_rows(served, asked, dev), options.threat_precision),
-        sample=asked[:64],
-        ngrams=beside(trained_on, shown, asked, dev, options.seed),
-    )
+    export(model, tokenizer, options.out, calibrated=calibrated, sample=asked[:64], ngrams=ngrams)
 
 
 if __name__ == "__main__":

@@ -53,10 +53,7 @@ def export(
         if not _export_int8(model, Encoding(tokenizer, model.config.to_dict()), sample, folder / "model.onnx"):
             (folder / "model.onnx").unlink(missing_ok=True)
         model.half().save_pretrained(folder)
-        _AS_IT_COMES.save(folder / "calibration.json")
-        if ngrams is not None:
-            ngrams(Classifier(str(folder), device="cpu")).save(folder / NGRAMS)
-        calibrated(Classifier(str(folder), device="cpu")).save(folder / "calibration.json")
+        weigh(folder, calibrated, ngrams)
         if card is not None:
             (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf8")
         for stale in ("calibration.json", "model.onnx", NGRAMS):
@@ -64,6 +61,19 @@ def export(
         for file in sorted(folder.iterdir(), key=lambda file: file.name == "calibration.json"):
             file.chmod(0o644)  # safetensors makes its files unreadable to others
             file.replace(out / file.name)
+
+
+def weigh(
+    folder: Path,
+    calibrated: Callable[[Classifier], Calibration],
+    ngrams: Callable[[Classifier], Ngrams] | None,
+) -> None:
+    """Put n-grams beside the encoder in `folder`, if it is to have any, and calibrate what is served."""
+    (folder / NGRAMS).unlink(missing_ok=True)
+    _AS_IT_COMES.save(folder / "calibration.json")
+    if ngrams is not None:
+        ngrams(Classifier(str(folder), device="cpu")).save(folder / NGRAMS)
+    calibrated(Classifier(str(folder), device="cpu")).save(folder / "calibration.json")
 
 
 def _export_int8(model: Any, encode: Encoding, sample: Sequence[tuple[str, str]], file: Path) -> bool:
