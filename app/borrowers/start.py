@@ -67,12 +67,12 @@ async def make_case(
             elif not intake.take_upload(new, fields["upload"], told):
                 raise Trouble(404, "upload_gone")
 
-        new = Secrets.of(once)
+        new = await run_in_threadpool(Secrets.of, once)
         try:
             await run_in_threadpool(take, new)
         except CaseGone:
             # The form is from before the case was deleted; what it sends begins another.
-            new = Secrets.of(secrets.token_urlsafe(_ONCE_BYTES))
+            new = await run_in_threadpool(Secrets.of, secrets.token_urlsafe(_ONCE_BYTES))
             await run_in_threadpool(take, new)
     return await run_in_threadpool(_opened, request, database, new, whole)
 
@@ -82,7 +82,7 @@ def _opened(request: Request, database: DatabaseDep, new: Secrets, whole: bool) 
     response: Response = go(path if whole else f"{path}?notice=not_whole")
     visit = cases.begin_visit(database, new.case_id)
     with_cookie(response, request, VISIT_COOKIE, visit, path=path, lasts=cases.VISIT_LASTS)
-    if cases.code_is(database, new.case_id, new.code):
+    if cases.opens(database, new):
         with_cookie(response, request, CODE_COOKIE, new.code, path=path, lasts=CODE_SHOWN_FOR)
     return response
 
