@@ -46,7 +46,7 @@ class TenantRoute(APIRoute):
 
     def __init__(self, path: str, endpoint: Callable[..., Any], **options: Any) -> None:
         super().__init__(path, endpoint, **options)
-        taken = [_IDEMPOTENCY_KEY] if "POST" in self.methods else []
+        taken = [_IDEMPOTENCY_KEY] if "POST" in (self.methods or ()) else []
         if self._answers_model:
             taken = [_FIELDS, _IF_NONE_MATCH]
             self.responses = {304: {"description": "Nothing has changed"}, **self.responses}
@@ -58,7 +58,7 @@ class TenantRoute(APIRoute):
     @property
     def _answers_model(self) -> bool:
         model = self.response_model
-        return "GET" in self.methods and isinstance(model, type) and issubclass(model, BaseModel)
+        return "GET" in (self.methods or ()) and isinstance(model, type) and issubclass(model, BaseModel)
 
     def get_route_handler(self) -> _Handler:
         answer = super().get_route_handler()

@@ -18,7 +18,7 @@ router = tenant_router("/v1/audit", "audit")
 class AuditEntry(BaseModel):
     position: int = Field(description="Counts from 1, without gaps")
     at: AwareDatetime
-    actor: str = Field(description="key:PREFIX, local (before any key was made), operator (the command line) or webhook:ID")
+    actor: str = Field(description="key:PREFIX, local (before any key), operator (the command line) or webhook:ID")
     action: str
     subject: str = Field(description="A call's id or a key's prefix")
     facts: dict[str, Any]

@@ -19,12 +19,12 @@ from app.erasure import overwrite_deleted
 from app.errors import refusal
 from app.keys import Role
 from app.lenders import audio
-from app.lenders.audio import Asked
 from app.lenders.incoming import Upload
 from app.lenders.intake import Intake, IntakeDep
 from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata, ObjectCall, parsed
 from app.lenders.uploads import receive_bare, receive_form
 from app.logs import where
+from app.ranges import Asked
 from app.routes import StreamRoute, tenant_router
 from models.call import Label
 from pipelines.decode import DecodeLimits
