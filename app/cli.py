@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from app import telemetry
+from app.archive_commands import commands as archive_commands
 from app.audit_commands import commands as audit_commands
 from app.config import CannotStart, Settings, installed_version, read_settings
 from app.evaluate import evaluate
@@ -33,6 +34,7 @@ cli = typer.Typer(no_args_is_help=True, pretty_exceptions_enable=False, add_comp
 cli.add_typer(train, name="train")
 cli.add_typer(evaluate, name="evaluate")
 cli.add_typer(keys_commands, name="keys")
+cli.add_typer(archive_commands, name="archive")
 cli.add_typer(audit_commands, name="audit")
 cli.add_typer(evidence_commands, name="evidence")
 

@@ -1,0 +1,159 @@
+"""callaudit archive: score, compare and look through archives of calls."""
+
+import json
+import os
+import sys
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn
+
+from app.config import CannotStart, read_settings
+
+if TYPE_CHECKING:
+    from pipelines.archive import run as archive_run
+
+commands = typer.Typer(no_args_is_help=True, help="Score archives of calls, and look across calls.")
+
+_SOME_FAILED = 1
+_TELL_EVERY_S = 1.0
+_DRAW_EVERY_S = 0.2
+
+Archive = Annotated[str, typer.Argument(help="Folder or bucket that `archive score` wrote.", show_default=False)]
+Zone = Annotated[str | None, typer.Option(help="Of times without offset, as Asia/Shanghai.")]
+
+
+@commands.callback()
+def _archive() -> None:
+    """Keeps each command a command of its own name."""
+
+
+@commands.command()
+def score(  # noqa: PLR0917 - typer hands them over by name
+    source: Annotated[str, typer.Argument(help="Folder, glob, s3:// prefix, or table.", show_default=False)],
+    out: Annotated[str, typer.Option("--out", help="Folder or s3:// prefix of the tables.", show_default=False)],
+    metadata: Annotated[str | None, typer.Option(help="Table with a row a call, by path or call_id.")] = None,
+    time_zone: Zone = None,
+    transcripts: Annotated[bool, typer.Option("--transcripts", help="SOURCE holds transcripts.")] = False,
+    since_model: Annotated[bool, typer.Option("--since-model", help="Score anew what other models scored.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Try failed recordings again.")] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes with models of their own.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Of each worker.")] = None,
+    ray: Annotated[str | None, typer.Option(help="Address of a Ray cluster, as ray://HOST:10001 or auto.")] = None,
+    part_size: Annotated[int, typer.Option(min=1, help="Recordings that are committed at once, at most.")] = 256,
+    json_progress: Annotated[bool, typer.Option("--json-progress", help="Progress as JSON on stderr.")] = False,
+) -> None:
+    """Score every recording of SOURCE. Interrupted and run again, it goes on."""
+    from dataclasses import replace  # noqa: PLC0415
+
+    from app.engine import engine_options  # noqa: PLC0415
+    from pipelines.archive import run as archive_run  # noqa: PLC0415
+    from pipelines.archive.capacity import capacity  # noqa: PLC0415
+    from pipelines.archive.engine import Scoring, use_cluster  # noqa: PLC0415
+    from pipelines.archive.errors import ArchiveError  # noqa: PLC0415
+    from pipelines.archive.sources import Source  # noqa: PLC0415
+    from pipelines.archive.store import Store  # noqa: PLC0415
+    from pipelines.decode import DecodeLimits  # noqa: PLC0415
+
+    settings = read_settings()
+    chosen = capacity(workers, threads or settings.threads or None)
+    typer.echo(f"{chosen.workers} workers with {chosen.threads} threads each ({chosen.why})", err=True)
+    limits = DecodeLimits(longest_s=settings.max_recording_seconds, largest_bytes=settings.max_upload_bytes)
+    options = replace(engine_options(settings), threads=chosen.threads)
+    order = archive_run.Order(
+        source=Source(_absolute(source), transcripts, apart=_absolute(out)),
+        scoring=Scoring(options, limits, transcripts),
+        workers=chosen.workers,
+        metadata=metadata and _absolute(metadata),
+        zone=_zone(time_zone),
+        since_model=since_model,
+        retry_failed=retry_failed,
+        chunks=archive_run.Chunks(committed=part_size),
+    )
+    try:
+        if ray:
+            use_cluster(ray)
+        with _Shown(json_progress) as shown:
+            progress = archive_run.run(order, Store(_absolute(out)), shown)
+    except ArchiveError as error:
+        raise CannotStart(str(error)) from error
+    typer.echo(_in_words(progress))
+    if progress.failed or progress.failed_before:
+        raise typer.Exit(_SOME_FAILED)
+
+
+class _Shown:
+    """A bar where someone looks, JSON lines where they are asked for, else nothing."""
+
+    def __init__(self, as_json: bool) -> None:
+        self._json = as_json
+        self._last = 0.0
+        self._bar: Progress | None = None
+        if sys.stderr.isatty() and not as_json:
+            columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[told]}"))
+            self._bar = Progress(*columns, console=Console(stderr=True), transient=True)
+            self._task = self._bar.add_task("calls", total=None, told="")
+
+    def __call__(self, progress: "archive_run.Progress") -> None:
+        now = time.monotonic()
+        if now - self._last < (_TELL_EVERY_S if self._json else _DRAW_EVERY_S) and progress.done < progress.total:
+            return
+        self._last = now
+        if self._json:
+            typer.echo(json.dumps(_facts(progress)), err=True)
+        elif self._bar:
+            self._bar.update(self._task, total=progress.total, completed=progress.done, told=_line(progress))
+
+    def __enter__(self) -> Self:
+        if self._bar:
+            self._bar.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar:
+            self._bar.stop()
+
+
+def _facts(progress: "archive_run.Progress") -> dict[str, float | int | None]:
+    factor, left = progress.real_time_factor, progress.left_s
+    return {
+        "files": progress.total,
+        "done": progress.done,
+        "failed": progress.failed,
+        "audio_hours": round(progress.audio_s / 3600, 4),
+        "real_time_factor": None if factor is None else round(factor, 4),
+        "seconds_left": None if left is None else round(left, 1),
+    }
+
+
+def _line(progress: "archive_run.Progress") -> str:
+    factor, left = progress.real_time_factor, progress.left_s
+    told = f"{progress.done}/{progress.total} files, {progress.audio_s / 3600:.2f} h of sound"
+    told += "" if factor is None else f", real-time factor {factor:.3f}"
+    told += f", {progress.failed} failed"
+    return told + ("" if left is None else f", {left / 60:.0f} min left")
+
+
+def _in_words(progress: "archive_run.Progress") -> str:
+    told = f"{progress.scored} scored, {progress.copied} the same as another, {progress.failed} failed"
+    told += f", {progress.before} done before ({progress.failed_before} failed)"
+    told += f"; {progress.audio_s / 3600:.2f} h of sound in {progress.wall_s:.0f} s"
+    told += f" ({progress.took_s:.1f} s of scoring, of all workers together)"
+    return told + (f"; {progress.without_facts} without metadata" if progress.without_facts else "")
+
+
+def _absolute(place: str) -> str:
+    return place if "://" in place else os.path.abspath(place)  # noqa: PTH100 - a glob is no path
+
+
+def _zone(name: str | None) -> ZoneInfo | None:
+    try:
+        return ZoneInfo(name) if name else None
+    except (ZoneInfoNotFoundError, ValueError):
+        raise typer.BadParameter(f"--time-zone {name}: no such zone; name one as Asia/Shanghai") from None
