@@ -32,6 +32,8 @@ def logits_and_rows(
 def calibrate(logits: NDArray[np.float32], rows: Sequence[Row], precision: float) -> Calibration:
     """`logits`: (rows, OUTPUTS). Thresholds of best F1, for threats among those with `precision` if it can be had.
 
+    None is under one half: a wrong accusation is as bad as a missed one, so a kind holds if that is likelier than not.
+
     Raises BadData if a kind occurs in none of the rows.
     """
     slope, offset, threshold = {}, {}, {}
@@ -46,7 +48,7 @@ def calibrate(logits: NDArray[np.float32], rows: Sequence[Row], precision: float
         slope[kind], offset[kind] = float(fitted.coef_[0, 0]), float(fitted.intercept_[0])
         scores = 1 / (1 + np.exp(-(slope[kind] * logits[:, index] + offset[kind])))
         wanted = precision if kind is Label.THREAT else 0
-        threshold[kind], _ = best_f1_threshold(truth, scores, wanted)
+        threshold[kind] = max(0.5, best_f1_threshold(truth, scores, wanted)[0])
     return Calibration(slope, offset, threshold)
 
 
