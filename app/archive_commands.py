@@ -4,6 +4,9 @@ import json
 import os
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -16,6 +19,7 @@ from app.config import CannotStart, read_settings
 
 if TYPE_CHECKING:
     from pipelines.archive import run as archive_run
+    from pipelines.archive.store import Store
 
 commands = typer.Typer(no_args_is_help=True, help="Score archives of calls, and look across calls.")
 
@@ -48,15 +52,11 @@ def score(  # noqa: PLR0917 - typer hands them over by name
     json_progress: Annotated[bool, typer.Option("--json-progress", help="Progress as JSON on stderr.")] = False,
 ) -> None:
     """Score every recording of SOURCE. Interrupted and run again, it goes on."""
-    from dataclasses import replace  # noqa: PLC0415
-
     from app.engine import engine_options  # noqa: PLC0415
     from pipelines.archive import run as archive_run  # noqa: PLC0415
     from pipelines.archive.capacity import capacity  # noqa: PLC0415
     from pipelines.archive.engine import Scoring, use_cluster  # noqa: PLC0415
-    from pipelines.archive.errors import ArchiveError  # noqa: PLC0415
     from pipelines.archive.sources import Source  # noqa: PLC0415
-    from pipelines.archive.store import Store  # noqa: PLC0415
     from pipelines.decode import DecodeLimits  # noqa: PLC0415
 
     settings = read_settings()
@@ -74,16 +74,62 @@ def score(  # noqa: PLR0917 - typer hands them over by name
         retry_failed=retry_failed,
         chunks=archive_run.Chunks(committed=part_size),
     )
-    try:
+    with _told():
         if ray:
             use_cluster(ray)
         with _Shown(json_progress) as shown:
-            progress = archive_run.run(order, Store(_absolute(out)), shown)
-    except ArchiveError as error:
-        raise CannotStart(str(error)) from error
+            progress = archive_run.run(order, _store(out), shown)
     typer.echo(_in_words(progress))
     if progress.failed or progress.failed_before:
         raise typer.Exit(_SOME_FAILED)
+
+
+@commands.command()
+def diff(
+    first: Annotated[str, typer.Argument(help="The archive before.", show_default=False)],
+    second: Annotated[str, typer.Argument(help="The archive after.", show_default=False)],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object a line.")] = False,
+) -> None:
+    """Tell which verdicts differ between two archives, with the utterances. Exit code 1 if recordings are missing."""
+    from pipelines.archive.differences import Missing, differences  # noqa: PLC0415
+
+    changed = missing = 0
+    with _told():
+        for found in differences(_store(first), _store(second)):
+            if isinstance(found, Missing):
+                missing += 1
+                typer.echo(f"{found.recording!r}: not in the archive {found.where}", err=True)
+                continue
+            changed += 1
+            if as_json:
+                typer.echo(json.dumps(asdict(found), ensure_ascii=False))
+                continue
+            verdicts = (", ".join(v) or "no abuse found" for v in (found.verdict_before, found.verdict_after))
+            typer.echo(f"{found.recording}: {' -> '.join(verdicts)}")
+            for mark, sentences in (("-", found.before), ("+", found.after)):
+                for said in sentences:
+                    typer.echo(f"  {mark} {said.start_s:8.2f}  {', '.join(said.labels)}  {said.text}")
+    if not as_json:
+        typer.echo(f"{changed} verdicts differ")
+    if missing:
+        raise typer.Exit(_SOME_FAILED)
+
+
+def _store(place: str) -> "Store":
+    from pipelines.archive.store import Store  # noqa: PLC0415
+
+    return Store(_absolute(place))
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    """What is wrong with an archive, told in one line."""
+    from pipelines.archive.errors import ArchiveError  # noqa: PLC0415
+
+    try:
+        yield
+    except ArchiveError as error:
+        raise CannotStart(str(error)) from error
 
 
 class _Shown:
