@@ -86,7 +86,7 @@ def test_answer_is_given_to_nobody_but_the_api_key_that_asked(tenant: Tenant, to
 
 def test_request_in_flight_is_not_begun_twice(tenant: Tenant) -> None:
     headers = {"idempotency-key": str(uuid4())}
-    body = {"texts": [f"{number}号客户，您的欠款已经逾期，请尽快处理。" for number in range(150)]}
+    body = {"texts": [f"{number}号客户，您的欠款已经逾期，请尽快处理。" for number in range(1000)]}
 
     def ask() -> httpx2.Response:
         return tenant.post("/v1/utterances/classify", headers=headers, json=body)
