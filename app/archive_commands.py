@@ -4,9 +4,11 @@ import json
 import os
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -14,12 +16,16 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
+from rich.table import Table
 
 from app.config import CannotStart, read_settings
+from app.terminal import console
 
 if TYPE_CHECKING:
     from pipelines.archive import run as archive_run
+    from pipelines.archive.sampling import Estimate
     from pipelines.archive.store import Store
+    from pipelines.conduct import Rules
 
 commands = typer.Typer(no_args_is_help=True, help="Score archives of calls, and look across calls.")
 
@@ -79,7 +85,10 @@ def score(  # noqa: PLR0917 - typer hands them over by name
             use_cluster(ray)
         with _Shown(json_progress) as shown:
             progress = archive_run.run(order, _store(out), shown)
+        rules = _rules(None)
+        page = _write_summary(out, order.zone or ZoneInfo(rules.time_zone), rules)
     typer.echo(_in_words(progress))
+    typer.echo(page)
     if progress.failed or progress.failed_before:
         raise typer.Exit(_SOME_FAILED)
 
@@ -113,6 +122,110 @@ def diff(
         typer.echo(f"{changed} verdicts differ")
     if missing:
         raise typer.Exit(_SOME_FAILED)
+
+
+@commands.command()
+def conduct(
+    place: Archive,
+    rules: Annotated[Path | None, typer.Option(help="YAML, as pipelines/conduct.yaml, which is the default.")] = None,
+) -> None:
+    """Find what only several calls together show: calls at night, too many a day, after a refusal."""
+    from pipelines.archive.across import judge_conduct  # noqa: PLC0415
+
+    with _told():
+        chosen = _rules(rules)
+        judged = judge_conduct(_store(place), chosen)
+        typer.echo(f"{judged.findings} findings in {judged.calls} calls")
+        for name, count in judged.unjudged.items():
+            typer.echo(f"{count} calls have no {name}; rules that need it did not judge them", err=True)
+        typer.echo(_write_summary(place, ZoneInfo(chosen.time_zone), chosen))
+
+
+@commands.command()
+def summary(
+    place: Archive,
+    time_zone: Zone = None,
+    rules: Annotated[Path | None, typer.Option(help="The rules that `archive conduct` was given.")] = None,
+) -> None:
+    """Write the summary page anew."""
+    with _told():
+        chosen = _rules(rules)
+        typer.echo(_write_summary(place, _zone(time_zone) or ZoneInfo(chosen.time_zone), chosen))
+
+
+@commands.command()
+def sample(  # noqa: PLR0917 - typer hands them over by name
+    place: Archive,
+    out: Annotated[Path, typer.Option(help="JSON lines to write.", show_default=False)],
+    size: Annotated[int, typer.Option(min=12, help="Utterances.")] = 400,
+    seed: Annotated[int, typer.Option(help="The same seed draws the same.")] = 0,
+    label_studio: Annotated[bool, typer.Option("--label-studio", help="Write tasks for Label Studio.")] = False,
+    sound: Annotated[
+        str | None, typer.Option(help="Where Label Studio finds the recordings, a URL's beginning.")
+    ] = None,
+) -> None:
+    """Draw utterances for people to review: flagged ones by probability, unflagged ones at random."""
+    from pipelines.archive import labelstudio, sampling  # noqa: PLC0415
+
+    with _told():
+        drawn = sampling.draw(_store(place), size, seed)
+    content = labelstudio.tasks(drawn, sound) if label_studio else "".join(f"{x}\n" for x in sampling.as_lines(drawn))
+    try:
+        out.write_text(content, "utf8")
+    except OSError as error:
+        raise CannotStart(f"--out {out}: {error.strerror}") from error
+    strata = Counter(one.stratum for one in drawn)
+    for stratum in sorted(strata):
+        of = sum(next(one for one in drawn if one.stratum == stratum).population.values())
+        typer.echo(f"{stratum}: {strata[stratum]} of {of}")
+
+
+@commands.command()
+def estimate(
+    reviews: Annotated[
+        Path, typer.Argument(help="The sample with reviews, or Label Studio's export.", show_default=False)
+    ],
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Tell the true rate of each kind in the archive, and the models' precision and recall on it."""
+    from pipelines.archive import labelstudio, sampling  # noqa: PLC0415
+
+    try:
+        content = reviews.read_bytes()
+    except OSError as error:
+        raise CannotStart(f"{reviews}: {error.strerror}") from error
+    with _told():
+        if content.lstrip().startswith(b"["):
+            heard = labelstudio.reviews(str(reviews), content)
+        else:
+            heard = sampling.read_reviews(str(reviews), content.decode("utf8", "replace").splitlines())
+        found = sampling.estimate(heard)
+    if as_json:
+        typer.echo(json.dumps({str(kind): asdict(of) for kind, of in found.items()}))
+        return
+    table = Table("kind", "true rate", "precision", "recall")
+    for kind, of in found.items():
+        table.add_row(str(kind), *(_interval(value) for value in (of.rate, of.precision, of.recall)))
+    console().print(table)
+
+
+def _interval(found: "Estimate | None") -> str:
+    return f"{found.value:.4f} ({found.low:.4f} to {found.high:.4f})" if found else "nothing to tell it from"
+
+
+def _rules(file: Path | None) -> "Rules":
+    from pipelines.conduct import DEFAULT_RULES, BadRules, load_rules  # noqa: PLC0415
+
+    try:
+        return load_rules(file or DEFAULT_RULES)
+    except BadRules as error:
+        raise CannotStart(f"--rules: {error}") from error
+
+
+def _write_summary(place: str, zone: ZoneInfo, rules: "Rules") -> str:
+    from pipelines.archive.summary import write_summary  # noqa: PLC0415
+
+    return write_summary(_store(place), zone, rules)
 
 
 def _store(place: str) -> "Store":

@@ -80,3 +80,20 @@ SCHEMAS = {
     ),
     FAILURES: pa.schema([*_WHO, ("error", pa.string()), ("reason", pa.string())], _STATED),
 }
+
+FINDINGS = "findings"
+FINDINGS_SCHEMA = pa.schema(
+    [
+        ("rule", pa.string()),
+        ("title", pa.string()),
+        ("borrower_ref", pa.string()),
+        ("collectors", _TEXTS),
+        ("agencies", _TEXTS),
+        ("first_at", _UTC),
+        ("last_at", _UTC),
+        ("calls", _TEXTS),
+        ("count", pa.int32()),
+        ("limit", pa.int32()),
+    ],
+    _STATED,
+)
