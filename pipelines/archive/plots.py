@@ -3,10 +3,10 @@
 import io
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from pipelines.archive.drift import RATES, Point
@@ -14,7 +14,7 @@ from pipelines.archive.scorecards import Card
 
 _INK, _ALARM = "#1f4e79", "#b02a2a"
 _SHOWN = 30
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",  # the reader's own fonts have the characters that matplotlib's lack
     "svg.hashsalt": "callaudit",
     "font.family": "sans-serif",
@@ -82,5 +82,6 @@ def _svg(plot: Figure) -> str:
     out = io.StringIO()
     with mpl.rc_context(_STYLE), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        FigureCanvasSVG(plot).print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+        plot.savefig(out, format="svg", metadata=metadata)
     return "<svg" + out.getvalue().partition("<svg")[2]
