@@ -153,6 +153,27 @@ def summary(
         typer.echo(_write_summary(place, _zone(time_zone) or ZoneInfo(chosen.time_zone), chosen))
 
 
+@commands.command(name="import")
+def import_(
+    place: Archive,
+    source: Annotated[str, typer.Option("--source", help="Where its recordings lie.", show_default=False)],
+    tenant: Annotated[str, typer.Option(help="Whose calls they become.")] = "default",
+) -> None:
+    """Put an archive's calls and recordings into the service. Run again, it adds what is not there yet."""
+    from app.archive_import import import_calls  # noqa: PLC0415
+    from app.database import open_database  # noqa: PLC0415
+    from app.recordings import Recordings  # noqa: PLC0415
+
+    settings = read_settings()
+    with _told(), open_database(settings) as database:
+        done = import_calls(_store(place), _absolute(source), database, Recordings(settings), tenant)
+    for name, why in done.skipped:
+        typer.echo(f"{name!r}: {why}", err=True)
+    typer.echo(f"{done.added} added, {done.there} there already, {len(done.skipped)} left out")
+    if done.skipped:
+        raise typer.Exit(_SOME_FAILED)
+
+
 @commands.command()
 def sample(  # noqa: PLR0917 - typer hands them over by name
     place: Archive,

@@ -1,6 +1,7 @@
 """Tasks -> outcomes, by Daft: workers on this machine, or on a Ray cluster with the same code."""
 
 import os
+import socket
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ import daft
 
 _TRANSCRIPTS_AT_ONCE = 256
 _ATTEMPTS = 3
+_ANSWERS_WITHIN_S = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +37,12 @@ def use_cluster(address: str) -> None:
         import ray  # noqa: F401, PLC0415 - an extra
     except ImportError:
         raise ArchiveError('--ray needs Ray; install it with pip install "callaudit[ray]"') from None
+    host, _, port = address.removeprefix("ray://").rpartition(":")
     try:
+        if port.isdecimal():  # Ray itself asks for minutes
+            socket.create_connection((host, int(port)), _ANSWERS_WITHIN_S).close()
         daft.set_runner_ray(address)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise ArchiveError(f"--ray {address}: the cluster does not answer ({error})") from error
 
 
