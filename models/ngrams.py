@@ -4,6 +4,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,25 @@ def _hashed(kind: str, sequence: Sequence[str]) -> Iterator[int]:
     for length in range(1, _LONGEST + 1):
         for at in range(len(sequence) - length + 1):
             yield zlib.crc32(f"{kind}{'|'.join(sequence[at : at + length])}".encode())
+
+
+def tf_idf(
+    hashed: Sequence[Sequence[int]], keys: NDArray[np.uint32], rarity: Floats
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float64]]:
+    """Row (ascending), place among `keys` and value of each known feature; counts are sublinear, a row's length is 1.
+
+    `keys`: (features,) ascending; `rarity`: (features,) inverse document frequency.
+    """
+    rows = np.repeat(np.arange(len(hashed), dtype=np.uint64), [len(found) for found in hashed])
+    numbered = rows << 32 | np.fromiter(chain.from_iterable(hashed), np.uint64, len(rows))
+    distinct, counts = np.unique(numbered, return_counts=True)
+    found = distinct.astype(np.uint32)
+    places = np.searchsorted(keys, found).clip(max=len(keys) - 1)
+    known = keys[places] == found
+    places, row = places[known], (distinct[known] >> 32).astype(np.intp)
+    values = (1 + np.log(counts[known])) * rarity[places]
+    lengths = np.sqrt(np.bincount(row, values**2, len(hashed)))
+    return row, places, values / lengths[row]
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,17 +92,9 @@ class Ngrams:
         return self.intercept + of_text + CONTEXT_WEIGHT * of_context
 
     def _logits(self, hashed: Sequence[list[int]]) -> Floats:
-        """(rows, outputs): the known features of each row, by TF-IDF with sublinear counts, of length 1 together."""
-        rows = np.repeat(np.arange(len(hashed), dtype=np.uint64), [len(found) for found in hashed])
-        numbered = rows << 32 | np.array([feature for found in hashed for feature in found], np.uint64)
-        distinct, counts = np.unique(numbered, return_counts=True)
-        found = distinct.astype(np.uint32)
-        places = np.searchsorted(self.keys, found).clip(max=len(self.keys) - 1)
-        known = self.keys[places] == found
-        places, row = places[known], (distinct[known] >> 32).astype(np.intp)
-        values = (1 + np.log(counts[known])) * self.rarity[places]
-        lengths = np.sqrt(np.bincount(row, values**2, len(hashed)))
-        told = (values / lengths[row])[:, None] * self.weights[places]
+        """(rows, outputs): what the known features of each row say."""
+        row, places, values = tf_idf(hashed, self.keys, self.rarity)
+        told = values[:, None] * self.weights[places]
         sums = np.concatenate([np.zeros((1, told.shape[1])), told.cumsum(axis=0)])
         bounds = np.searchsorted(row, np.arange(len(hashed) + 1))
         logits: Floats = (sums[bounds[1:]] - sums[bounds[:-1]]).astype(np.float32)

@@ -11,7 +11,7 @@ from sklearn.metrics import precision_recall_curve
 from models.call import KINDS, Label
 from models.classifier import Calibration, Classifier
 from pipelines.training.dataset import BadData, Row
-from pipelines.training.examples import Pair, noisy_pair, pair_of
+from pipelines.training.examples import Pair, as_heard, pair_of
 from pipelines.training.noise import Misheard
 
 
@@ -19,7 +19,8 @@ def calibration_pairs(rows: Sequence[Row], heard: Mapping[str, Sequence[str]], m
     """Every row as it was said, then as a recogniser may give it: calibrated on one alone, it fails on the other."""
     chooser = random.Random(1)
     said = [pair_of(row.text, row.previous) for row in rows]
-    return said + [noisy_pair(row, heard.get(row.text, ()), misheard, chooser) for row in rows]
+    shown = as_heard(heard, misheard)
+    return said + [shown(row, chooser) for row in rows]
 
 
 def logits_and_rows(

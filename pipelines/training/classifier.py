@@ -19,7 +19,7 @@ from models.classifier import OUTPUTS, Calibration, Classifier, normalise
 from models.encoding import LONGEST_INPUT, Encoding
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.dataset import CORPUS, Row, read_rows
-from pipelines.training.examples import Pair, noisy_pair, pair_of
+from pipelines.training.examples import as_heard, pair_of
 from pipelines.training.export_classifier import export, weigh
 from pipelines.training.fine_tuning import FineTuning, fine_tune
 from pipelines.training.ngram_weights import beside
@@ -226,10 +226,11 @@ def main() -> None:
     options = _arguments()
     rows = read_rows(sorted(CORPUS.glob("*.jsonl")))
     trained_on = [row for row in rows if row.split == "train"]
-    general = pretraining_pairs(options.reference)
     saved_tokenizer = options.pretrained.with_suffix(".json") if options.pretrained else None
-    if saved_tokenizer and (options.stage != "pretrain" or options.resume):
-        tokenizer = Tokenizer.from_file(str(saved_tokenizer))
+    made_before = saved_tokenizer if options.stage != "pretrain" or options.resume else None
+    general = pretraining_pairs(options.reference) if options.stage == "pretrain" or made_before is None else []
+    if made_before:
+        tokenizer = Tokenizer.from_file(str(made_before))
         characters = list(dict(sorted(tokenizer.get_vocab().items(), key=itemgetter(1))))[len(SPECIAL) :]
     else:
         counts = Counter("".join(text for text, _ in general))
@@ -250,10 +251,7 @@ def main() -> None:
     heard = json.loads(options.heard.read_text("utf8")) if options.heard else {}
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
-
-    def shown(row: Row, chooser: random.Random) -> Pair:
-        return noisy_pair(row, heard.get(row.text, ()), misheard, chooser)
-
+    shown = as_heard(heard, misheard)
     dev = [row for row in rows if row.split == "dev"]
     asked = calibration_pairs(dev, heard, misheard)
 

@@ -1,7 +1,7 @@
 """Corpus rows -> what a classifier is shown and what it shall say."""
 
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from models.call import KIND_OF_FORM, KINDS, Form
 from models.classifier import COLLECTOR, OUTPUTS, context_of, normalise
@@ -29,6 +29,11 @@ def noisy_pair(row: Row, heard: Sequence[str], misheard: Misheard, chooser: rand
     if chooser.random() < 0.4:
         text, context = without_marks(text) or text, without_marks(context)
     return text, context
+
+
+def as_heard(heard: Mapping[str, Sequence[str]], misheard: Misheard) -> Callable[[Row, random.Random], Pair]:
+    """A row -> the pair that a model is shown of it, drawn anew each time. `heard`: text -> what was made of it."""
+    return lambda row, chooser: noisy_pair(row, heard.get(row.text, ()), misheard, chooser)
 
 
 def target(row: Row) -> list[float]:

@@ -12,7 +12,8 @@ import numpy as np
 from models.call import SAMPLE_RATE
 from models.transcriber import Transcriber
 from pipelines.training.dataset import CORPUS, Row, read_rows
-from pipelines.training.synthesis import HELD_OUT, VOICES, Synthesizer, Voice
+from pipelines.training.shards import voiced
+from pipelines.training.synthesis import HELD_OUT, VOICES, Synthesizer
 from pipelines.training.telephone import Samples, degrade
 
 _UNSPEAKABLE = re.compile(r"[^一-鿿，。？！]+")
@@ -41,8 +42,7 @@ def _spoken(synthesizer: Synthesizer, row: Row, chooser: random.Random, noise: n
     text = re.sub("，+", "，", _UNSPEAKABLE.sub("，", row.text)).strip("，")
     if not text:
         return _SILENCE
-    variant = chooser.choice(VOICES if row.split == "train" else HELD_OUT)
-    voice = Voice(variant, chooser.randint(15, 85), chooser.randint(25, 85), chooser.randint(165, 310))
+    voice = voiced(chooser, VOICES if row.split == "train" else HELD_OUT)
     speech = synthesizer.speak(text, voice).samples
     return np.concatenate([_SILENCE, degrade(speech, noise), _SILENCE]) if speech.size > 3_200 else _SILENCE
 

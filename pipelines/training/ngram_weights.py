@@ -7,13 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_matrix, hstack
+from scipy.sparse import csr_matrix
 from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import normalize
 
 from models.call import Form
 from models.classifier import OUTPUTS, Classifier
-from models.ngrams import CONTEXT_WEIGHT, Floats, Ngrams, features
+from models.ngrams import CONTEXT_WEIGHT, Floats, Ngrams, features, tf_idf
 from pipelines.training.calibration import best_f1_threshold, logits_and_rows
 from pipelines.training.dataset import Row
 from pipelines.training.examples import Pair, pair_of, target
@@ -31,14 +30,8 @@ def fit_ngrams(pairs: Sequence[Pair], rows: Sequence[Row], seed: int = 0) -> Ngr
     sounds = {c: coarse(syllable(c)) for c in sorted(set("".join(a + b for a, b in pairs))) if "一" <= c <= "鿿"}
     hashed = [features(text, context, sounds) for text, context in pairs]
     known, rarity = _vocabulary([{*of_text, *of_context} for of_text, of_context in hashed])
-    table = hstack(
-        [
-            weight * _tf_idf([found[part] for found in hashed], known, rarity)
-            for part, weight in ((0, 1.0), (1, CONTEXT_WEIGHT))
-        ]
-    ).tocsr()
-    # Text and context have features of their own, so the two halves share one set of columns.
-    table = table[:, : len(known)] + table[:, len(known) :]
+    of_text, of_context = (_table([found[part] for found in hashed], known, rarity) for part in (0, 1))
+    table = of_text + CONTEXT_WEIGHT * of_context
     wanted = np.array([target(row) for row in rows], bool)
     weights, intercept = np.zeros((len(known), len(OUTPUTS)), np.float32), np.zeros(len(OUTPUTS), np.float32)
     for index in np.flatnonzero(wanted.any(axis=0) & ~wanted.all(axis=0)):
@@ -97,11 +90,6 @@ def _vocabulary(sets: Sequence[set[int]]) -> tuple[NDArray[np.uint32], Floats]:
     return known, (np.log((1 + len(sets)) / (1 + rows_with)) + 1).astype(np.float32)
 
 
-def _tf_idf(hashed: Sequence[Sequence[int]], known: NDArray[np.uint32], rarity: Floats) -> csr_matrix:
-    place = {int(feature): i for i, feature in enumerate(known)}
-    counted = [Counter(place[f] for f in found if f in place) for found in hashed]
-    lengths = np.cumsum([0, *map(len, counted)])
-    columns = np.fromiter((c for found in counted for c in found), np.int32, lengths[-1])
-    counts = np.fromiter((n for found in counted for n in found.values()), np.float32, lengths[-1])
-    values = (1 + np.log(counts)) * rarity[columns]
-    return normalize(csr_matrix((values, columns, lengths), shape=(len(hashed), len(known))))
+def _table(hashed: Sequence[Sequence[int]], known: NDArray[np.uint32], rarity: Floats) -> csr_matrix:
+    row, places, values = tf_idf(hashed, known, rarity)
+    return csr_matrix((values, (row, places)), shape=(len(hashed), len(known)))

@@ -5,7 +5,7 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -64,8 +64,8 @@ def read_texts(path: Path) -> list[str]:
     return found
 
 
-def voiced(chooser: random.Random) -> Voice:
-    return Voice(chooser.choice(VOICES), chooser.randint(15, 85), chooser.randint(25, 85), chooser.randint(165, 310))
+def voiced(chooser: random.Random, variants: Sequence[str] = VOICES) -> Voice:
+    return Voice(chooser.choice(variants), chooser.randint(15, 85), chooser.randint(25, 85), chooser.randint(165, 310))
 
 
 def write_shards(sources: list[list[str]], out: Path, seed: int, count: int, per_shard: int = 400) -> None:

@@ -1,7 +1,6 @@
 """Any encoder and labelled utterances -> a classifier that the service loads, with its card."""
 
 import hashlib
-import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -21,7 +20,7 @@ from models.weights import find_weights
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.classifier import character_tokenizer, fold, fresh
 from pipelines.training.dataset import BadData, Row, fingerprint, with_dev
-from pipelines.training.examples import Pair, noisy_pair
+from pipelines.training.examples import as_heard
 from pipelines.training.export_classifier import export
 from pipelines.training.fine_tuning import FineTuning, Step, fine_tune
 from pipelines.training.ngram_weights import beside
@@ -70,10 +69,7 @@ def train_classifier(
     said = [normalise(row.text) for row in train]
     misheard = Misheard(frequent_characters(said))
     data = fingerprint(rows)
-
-    def shown(row: Row, chooser: random.Random) -> Pair:
-        return noisy_pair(row, heard.get(row.text, ()), misheard, chooser)
-
+    shown = as_heard(heard, misheard)
     fine_tune(
         started.model,
         Encoding(started.tokenizer, started.model.config.to_dict()),
