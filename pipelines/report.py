@@ -1,7 +1,7 @@
 """Findings -> Report: the one result type, the same by every door."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -203,10 +203,15 @@ class Report(_Part):
         )
 
 
+def accused(utterances: Iterable[UtterancePart]) -> tuple[UtterancePart, ...]:
+    """Utterances with a kind of abuse, of the collector or of a speaker who is not known."""
+    return tuple(u for u in utterances if u.labels and u.speaker is not Speaker.BORROWER)
+
+
 def summarise(utterances: Sequence[UtterancePart]) -> Summary:
     """Only the collector's speech counts; an unknown speaker's abuse waits for a person."""
     collector = [u for u in utterances if u.speaker is Speaker.COLLECTOR]
-    suspected = [u for u in utterances if u.labels and u.speaker is not Speaker.BORROWER]
+    suspected = accused(utterances)
     worst = sorted(suspected, key=lambda u: -max(u.scores.model_dump().values()))[:WORST_UTTERANCES]
     seconds = {
         speaker.value: round(sum(u.end - u.start for u in utterances if u.speaker is speaker), 2) for speaker in Speaker

@@ -3,17 +3,16 @@
 import sqlite3
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from itertools import groupby
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import pyarrow as pa
 
 from pipelines.archive.errors import ArchiveError
 from pipelines.archive.schemas import CALLS, FINDINGS, FINDINGS_SCHEMA
+from pipelines.archive.scratch import put, scratch
 from pipelines.archive.store import Store
 from pipelines.conduct import Call, Finding, Rules, findings, unjudged
 
@@ -67,20 +66,12 @@ def _title(rules: Rules, name: str) -> str:
 
 @contextmanager
 def _sorted(store: Store) -> Iterator[Iterator[list[Call]]]:
-    with (
-        TemporaryDirectory(prefix="callaudit-conduct-") as folder,
-        closing(sqlite3.connect(Path(folder) / "calls.db", isolation_level=None)) as base,
-    ):
-        base.execute("PRAGMA journal_mode=OFF")
-        base.execute("PRAGMA temp_store=FILE")
-        base.execute(f"CREATE TABLE calls ({', '.join(_COLUMNS)})")
+    with scratch(f"CREATE TABLE calls ({', '.join(_COLUMNS)})") as base:
         statement = f"INSERT INTO calls VALUES ({', '.join('?' * len(_COLUMNS))})"  # noqa: S608 - names of our own
         for table in store.scan(CALLS, [*_COLUMNS, "same_as"]):
             # The same sound under another name is the same call, not one more.
             rows = [row for row in table.to_pylist() if row["same_as"] is None]
-            base.execute("BEGIN")
-            base.executemany(statement, ([_stored(row[name]) for name in _COLUMNS] for row in rows))
-            base.execute("COMMIT")
+            put(base, statement, ([_stored(row[name]) for name in _COLUMNS] for row in rows))
         yield _groups(base)
 
 

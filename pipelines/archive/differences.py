@@ -1,16 +1,15 @@
 """Two archives of the same recordings -> the verdicts that differ, with the utterances that make the difference."""
 
-import sqlite3
 from collections.abc import Iterator
-from contextlib import closing
 from dataclasses import dataclass
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
-from models.call import Label, Speaker
+from models.call import Label
 from pipelines.archive.schemas import CALLS
+from pipelines.archive.scratch import put, scratch
 from pipelines.archive.store import Store
-from pipelines.report import Report, UtterancePart
+from pipelines.report import Report, UtterancePart, accused
+
+_BEFORE = "CREATE TABLE a (recording TEXT PRIMARY KEY, report TEXT, met INTEGER DEFAULT 0) WITHOUT ROWID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +41,10 @@ class Missing:
 def differences(first: Store, second: Store) -> Iterator[Difference | Missing]:
     """In the order of the second archive; then what only the first one has. Memory does not grow with the archives."""
     columns = ["recording", "report"]
-    with (
-        TemporaryDirectory(prefix="callaudit-diff-") as folder,
-        closing(sqlite3.connect(Path(folder) / "diff.db", isolation_level=None)) as base,
-    ):
-        base.execute("PRAGMA journal_mode=OFF")
-        base.execute("CREATE TABLE a (recording TEXT PRIMARY KEY, report TEXT, met INTEGER DEFAULT 0) WITHOUT ROWID")
+    with scratch(_BEFORE) as base:
         for table in first.scan(CALLS, columns):
             rows = [(row["recording"], row["report"]) for row in table.to_pylist()]
-            base.execute("BEGIN")
-            base.executemany("INSERT INTO a (recording, report) VALUES (?, ?)", rows)
-            base.execute("COMMIT")
+            put(base, "INSERT INTO a (recording, report) VALUES (?, ?)", rows)
         for table in second.scan(CALLS, columns):
             for row in table.to_pylist():
                 name = row["recording"]
@@ -80,7 +72,7 @@ def _difference(recording: str, before: str, after: str) -> Difference | None:
 
 
 def _flagged(report: Report) -> list[Said]:
-    return [_said(u) for u in report.utterances if u.labels and u.speaker is not Speaker.BORROWER]
+    return [_said(u) for u in accused(report.utterances)]
 
 
 def _said(utterance: UtterancePart) -> Said:

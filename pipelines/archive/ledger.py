@@ -4,13 +4,12 @@ import json
 import sqlite3
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from pipelines.archive.errors import ArchiveError
 from pipelines.archive.facts import BadFacts, Facts, read_facts
+from pipelines.archive.scratch import put, scratch
 
 _NAMED = 5
 
@@ -25,17 +24,13 @@ CREATE TABLE facts (key TEXT PRIMARY KEY, facts TEXT, used INTEGER DEFAULT 0) WI
 class Ledger:
     """Of done recordings, of sounds by hash, and of metadata by call id or path."""
 
-    def __init__(self, file: Path) -> None:
-        self._base = sqlite3.connect(file, isolation_level=None)
-        self._base.executescript(f"PRAGMA journal_mode=OFF; PRAGMA synchronous=OFF; PRAGMA temp_store=FILE; {_TABLES}")
-
-    def close(self) -> None:
-        self._base.close()
+    def __init__(self, base: sqlite3.Connection) -> None:
+        self._base = base
 
     def note_done(self, recordings: Iterable[tuple[str, bool]], part: str) -> None:
         """Each with whether it is stale: it is there, and to be done again."""
         rows = ((recording, part, stale) for recording, stale in recordings)
-        self._many("INSERT OR REPLACE INTO done VALUES (?, ?, ?)", rows)
+        put(self._base, "INSERT OR REPLACE INTO done VALUES (?, ?, ?)", rows)
 
     def is_done(self, recording: str) -> bool:
         found = self._base.execute("SELECT 1 FROM done WHERE recording = ? AND NOT stale", (recording,))
@@ -51,7 +46,7 @@ class Ledger:
     def note_sounds(self, sounds: Iterable[tuple[str, str]], part: str) -> None:
         """`sounds`: hash and the recording that was scored for it."""
         rows = ((sha256, recording, part) for sha256, recording in sounds)
-        self._many("INSERT OR REPLACE INTO sounds VALUES (?, ?, ?)", rows)
+        put(self._base, "INSERT OR REPLACE INTO sounds VALUES (?, ?, ?)", rows)
 
     def sound(self, sha256: str) -> tuple[str, str] | None:
         """The recording that was scored, and the part it is in."""
@@ -96,17 +91,8 @@ class Ledger:
     def _is_new(self, call_id: str) -> bool:
         return bool(self._base.execute("INSERT OR IGNORE INTO ids VALUES (?)", (call_id,)).rowcount)
 
-    def _many(self, statement: str, rows: Iterable[tuple[str | bool, ...]]) -> None:
-        self._base.execute("BEGIN")
-        self._base.executemany(statement, rows)
-        self._base.execute("COMMIT")
-
 
 @contextmanager
 def ledger() -> Iterator[Ledger]:
-    with TemporaryDirectory(prefix="callaudit-archive-") as folder:
-        opened = Ledger(Path(folder) / "ledger.db")
-        try:
-            yield opened
-        finally:
-            opened.close()
+    with scratch(_TABLES) as base:
+        yield Ledger(base)

@@ -151,8 +151,8 @@ class _Run:
         if self.order.scoring.transcripts:
             wanted = {"classifier_sha256": wanted["classifier_sha256"]}
         for part in self.store.parts():
-            calls = self.store.read(CALLS, part, ["recording", "sha256", "same_as", *wanted]).to_pylist()
-            failures = self.store.read(FAILURES, part, ["recording", "sha256", "error"]).to_pylist()
+            calls = self.store.read(CALLS, part.name, ["recording", "sha256", "same_as", *wanted]).to_pylist()
+            failures = self.store.read(FAILURES, part.name, ["recording", "sha256", "error"]).to_pylist()
             old = [c for c in calls if any(c[model] != digest for model, digest in wanted.items())]
             if old and not self.order.since_model:
                 raise ArchiveError(

@@ -80,23 +80,20 @@ class Store:
                 "choose another --out"
             )
 
-    def read(self, table: str, part: Part, columns: Sequence[str] | None = None) -> pa.Table:
-        with self._files.open(self._file(table, part.name), "rb") as file:
+    def read(self, table: str, part: str, columns: Sequence[str] | None = None) -> pa.Table:
+        """Of the part of this name."""
+        with self._files.open(self._file(table, part), "rb") as file:
             return pq.read_table(file, columns=columns)
 
     def rows_of(self, part: str) -> dict[str, list[dict[str, Any]]]:
         """All of a part."""
-        found = {}
-        for table in _ORDER:
-            with self._files.open(self._file(table, part), "rb") as file:
-                found[table] = pq.read_table(file).to_pylist()
-        return found
+        return {table: self.read(table, part).to_pylist() for table in _ORDER}
 
     def scan(self, table: str, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
         """Part by part, so that memory is bounded whatever the archive's size."""
         for part in self.parts():
             if part.rows[table]:
-                yield self.read(table, part, columns)
+                yield self.read(table, part.name, columns)
 
     def commit(
         self,
@@ -110,7 +107,7 @@ class Store:
         name = uuid4().hex
         hashes = {}
         for table in _ORDER:
-            content = _parquet(rows[table], SCHEMAS[table])
+            content = _parquet(pa.Table.from_pylist(list(rows[table]), SCHEMAS[table]))
             hashes[table] = hashlib.sha256(content).hexdigest()
             self._put(self._file(table, name), content)
         counts = {table: len(rows[table]) for table in _ORDER}
@@ -122,9 +119,7 @@ class Store:
 
     def write_table(self, name: str, table: pa.Table) -> None:
         """Of what is derived from all parts, in a folder of its own; replaces what was there."""
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
-        self._put(f"{self._root}/{name}/{name}.parquet", buffer.getvalue())
+        self._put(f"{self._root}/{name}/{name}.parquet", _parquet(table))
 
     def read_table(self, name: str) -> pa.Table | None:
         path = f"{self._root}/{name}/{name}.parquet"
@@ -219,7 +214,7 @@ class Store:
             os.close(descriptor)
 
 
-def _parquet(rows: Sequence[Mapping[str, Any]], schema: pa.Schema) -> bytes:
+def _parquet(table: pa.Table) -> bytes:
     buffer = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(list(rows), schema), buffer, compression="zstd")
+    pq.write_table(table, buffer, compression="zstd")
     return buffer.getvalue()

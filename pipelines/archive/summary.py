@@ -7,14 +7,13 @@ from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from models.call import KINDS
-from pipelines.archive.drift import drift
+from pipelines.archive.drift import RATES, drift
 from pipelines.archive.errors import ArchiveError
 from pipelines.archive.plots import hearing_plot, ranking_plot, rates_plot
 from pipelines.archive.schemas import FINDINGS
 from pipelines.archive.scorecards import scorecards
 from pipelines.archive.store import Store
-from pipelines.archive.tallies import ANY, tally
+from pipelines.archive.tallies import tally
 from pipelines.conduct import Rules
 from pipelines.intervals import wilson
 
@@ -36,8 +35,7 @@ def write_summary(store: Store, zone: ZoneInfo, rules: Rules) -> str:
     page = environment.get_template(PAGE).render(
         whole=found.whole,
         shares={
-            kind: (found.whole.flagged[kind], *wilson(found.whole.flagged[kind], found.whole.calls))
-            for kind in (ANY, *map(str, KINDS))
+            kind: (found.whole.flagged[kind], *wilson(found.whole.flagged[kind], found.whole.calls)) for kind in RATES
         },
         failures=found.failures,
         cards=cards,
