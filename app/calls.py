@@ -12,8 +12,8 @@ from app.audit import Action
 from app.database import hold
 from app.errors import Problem, refusal
 from app.tables import call_labels, call_verdicts, calls
-from models.call import Label, Speaker
-from pipelines.report import Report
+from models.call import Label
+from pipelines.report import Report, accused
 
 
 class Status(StrEnum):
@@ -225,12 +225,7 @@ def give_back(engine: sa.Engine, attempt: Attempt) -> None:
 
 def finish(engine: sa.Engine, attempt: Attempt, report: Report) -> bool:
     """False if the call is no longer this attempt's; then nothing is kept of the report."""
-    found = {
-        label
-        for utterance in report.utterances
-        if utterance.speaker is not Speaker.BORROWER
-        for label in utterance.labels
-    } or {Label.COMPLIANT}
+    found = {label for said in accused(report.utterances) for label in said.labels} or {Label.COMPLIANT}
 
     def keep(connection: sa.Connection) -> None:
         for table, labels in ((call_labels, found), (call_verdicts, report.summary.verdict)):

@@ -14,12 +14,13 @@ import typer
 from app import telemetry
 from app.archive_commands import commands as archive_commands
 from app.audit_commands import commands as audit_commands
-from app.config import CannotStart, Settings, installed_version, read_settings
+from app.config import CannotStart, Settings, read_settings
 from app.evaluate import evaluate
 from app.evidence_commands import commands as evidence_commands
 from app.keys_commands import commands as keys_commands
 from app.train import train
 from models.errors import CallError, ModelError
+from pipelines.version import installed_version
 
 if TYPE_CHECKING:
     from models.call import Recording, Segment

@@ -1,6 +1,5 @@
 """Environment variables CALLAUDIT_* -> Settings; docs/settings.md tells each one's story."""
 
-from importlib.metadata import PackageNotFoundError, version
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
@@ -13,13 +12,6 @@ from app.encryption import Keyring
 from app.objects import Prefixes
 
 Network = IPv4Network | IPv6Network
-
-
-def installed_version() -> str:
-    try:
-        return version("callaudit")
-    except PackageNotFoundError:
-        return "0+source"  # run from a checkout
 
 
 class CannotStart(Exception):

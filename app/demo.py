@@ -6,9 +6,10 @@ from pathlib import Path
 from app import telemetry
 from app.page import Call, call, render
 from app.terminal import console, report_table, summary_line
-from models.call import KINDS, Label, Speaker
+from models.call import KINDS, Label
 from pipelines.decode import decode
 from pipelines.evaluation import Spoken, macro_f1, matched, spoken
+from pipelines.report import accused
 from pipelines.score import Engine, load_engine, score
 
 CALLS = Path(__file__).parent.parent / "tests" / "data" / "calls"
@@ -30,7 +31,7 @@ def main() -> None:
         with decode(script.with_name(truth["recording"])) as recording:
             report = score(recording, engine, truth["collector_channel"])
             shown.append(call(truth["recording"], report, recording))
-        found = {kind for u in report.utterances if u.speaker is not Speaker.BORROWER for kind in u.labels}
+        found = {kind for said in accused(report.utterances) for kind in said.labels}
         expected = {Label(kind) for kind in truth["kinds"]}
         right += found == expected
         heard += matched(said, report)

@@ -9,7 +9,7 @@ from starlette.concurrency import run_in_threadpool
 from app import health
 from app.access import Door
 from app.borrowers.app import add_borrower_pages
-from app.config import Settings, installed_version
+from app.config import Settings
 from app.database import open_database
 from app.deps import State
 from app.edge import answer_problems
@@ -20,6 +20,7 @@ from app.recordings import Recordings
 from app.traces import send_traces
 from app.worker import Worker
 from pipelines.score import Engine
+from pipelines.version import installed_version
 
 
 def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_loopback: bool = False) -> FastAPI:

@@ -6,7 +6,6 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
-from itertools import pairwise
 from typing import IO
 
 import av
@@ -14,6 +13,7 @@ import numpy as np
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from models.call import KINDS, SAMPLE_RATE, Channel, Recording
+from pipelines.peaks import peaks
 from pipelines.report import Report
 
 WAVEFORM_BARS = 600
@@ -51,11 +51,7 @@ def render(calls: Sequence[Call]) -> str:
 
 def bars(channel: Channel) -> tuple[float, ...]:
     """Peak of each of WAVEFORM_BARS stretches, in [0, 1] of the loudest."""
-    length = len(channel.samples)
-    edges = np.linspace(0, length, WAVEFORM_BARS + 1).astype(int)
-    peaks = [float(np.abs(channel.samples.read(a, b)).max(initial=0.0)) for a, b in pairwise(edges)]
-    loudest = max(peaks) or 1.0
-    return tuple(round(peak / loudest, 3) for peak in peaks)
+    return tuple(round(peak, 3) for peak in peaks(channel, WAVEFORM_BARS))
 
 
 def write_sound(recording: Recording, file: IO[bytes]) -> None:

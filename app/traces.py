@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 from opentelemetry import trace
 
-from app.config import CannotStart, Settings, installed_version
+from app.config import CannotStart, Settings
+from pipelines.version import installed_version
 
 _log = logging.getLogger(__name__)
 

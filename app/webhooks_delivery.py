@@ -17,7 +17,6 @@ from standardwebhooks import Webhook as Signer
 
 from app import audit
 from app.audit import Action
-from app.config import installed_version
 from app.encryption import Keyring
 from app.errors import Refused as Problematic
 from app.logs import where
@@ -25,6 +24,7 @@ from app.tables import webhook_messages, webhooks
 from app.traces import span
 from app.webhooks import EventType, State, unsealed
 from app.webhooks_connection import Answer, NoAnswer, Refused
+from pipelines.version import installed_version
 
 _log = logging.getLogger(__name__)
 

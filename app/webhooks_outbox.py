@@ -17,7 +17,7 @@ from app.tables import calls, webhook_messages, webhooks
 from app.webhooks import GIVE_UP_AFTER, EventType, State
 from models.call import Label, Speaker
 from pipelines.redaction import redact, redact_report
-from pipelines.report import Report, Scores, UtterancePart
+from pipelines.report import Report, Scores, UtterancePart, accused
 
 # The rest is in the report; receivers limit what they take.
 _MOST_FINDINGS = 20
@@ -140,7 +140,7 @@ def tell_flagged(
 ) -> None:
     def event(call: ToldCall, now: datetime, redacted: bool) -> BaseModel:
         shown = redact_report(report) if redacted else report
-        found = [u for u in shown.utterances if u.labels and u.speaker is not Speaker.BORROWER]
+        found = accused(shown.utterances)
         flagged = Flagged(
             call=call,
             because=because,

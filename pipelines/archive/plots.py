@@ -1,9 +1,6 @@
 """Scorecards and weeks -> plots as inline SVG."""
 
-import io
-import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -11,22 +8,17 @@ from matplotlib.figure import Figure
 
 from pipelines.archive.drift import RATES, Point
 from pipelines.archive.scorecards import Card
+from pipelines.svg import STYLE, as_svg
 
 _INK, _ALARM = "#1f4e79", "#b02a2a"
 _SHOWN = 30
-_STYLE: Any = {
-    "svg.fonttype": "none",  # the reader's own fonts have the characters that matplotlib's lack
-    "svg.hashsalt": "callaudit",
-    "font.family": "sans-serif",
-    "text.parse_math": False,  # names are shown, not typeset
-}
 
 
 def ranking_plot(cards: Sequence[Card]) -> str:
     """Shrunken rates with their intervals, the worst at the top."""
     shown = list(reversed(cards[:_SHOWN]))
     plot = Figure(figsize=(9, 1.2 + 0.25 * len(shown)), layout="constrained")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         panel = plot.subplots()
         rates = [card.shrunken for card in shown]
         spread = [[c.shrunken - c.shrunken_low for c in shown], [c.shrunken_high - c.shrunken for c in shown]]
@@ -35,32 +27,32 @@ def ranking_plot(cards: Sequence[Card]) -> str:
         panel.set_yticks(range(len(shown)), [f"{card.name} ({card.calls})" for card in shown])
         panel.set(xlabel="share of calls with abuse", xlim=(0, None))
         panel.legend(loc="lower right", fontsize="small")
-    return _svg(plot)
+    return as_svg(plot)
 
 
 def rates_plot(points: Sequence[Point]) -> str:
     """Share of calls with each kind by week; weeks unlike those before are marked."""
     plot = Figure(figsize=(10.5, 3.2), layout="constrained")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         panels = plot.subplots(1, len(RATES), sharex=True)
         for panel, kind in zip(panels, RATES, strict=True):
             _line(panel, points, [point.rates[kind][0] for point in points], kind)
             low, high = ([point.rates[kind][i] for point in points] for i in (1, 2))
             panel.fill_between(range(len(points)), low, high, color=_INK, alpha=0.2)
             panel.set(title=kind, ylim=(0, None))
-    return _svg(plot)
+    return as_svg(plot)
 
 
 def hearing_plot(points: Sequence[Point]) -> str:
     """Recognition confidence and level by week."""
     plot = Figure(figsize=(10.5, 3), layout="constrained")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         panels = plot.subplots(1, 2, sharex=True)
         _line(panels[0], points, [_or_gap(p.confidence) for p in points], "asr_confidence")
         _line(panels[1], points, [_or_gap(p.level_dbfs) for p in points], "level_dbfs")
         panels[0].set(title="recognition confidence")
         panels[1].set(title="level, dBFS")
-    return _svg(plot)
+    return as_svg(plot)
 
 
 def _line(panel: Axes, points: Sequence[Point], values: Sequence[float], name: str) -> None:
@@ -75,13 +67,3 @@ def _line(panel: Axes, points: Sequence[Point], values: Sequence[float], name: s
 
 def _or_gap(value: float | None) -> float:
     return float("nan") if value is None else value
-
-
-def _svg(plot: Figure) -> str:
-    """Without a date and with fixed names, so that the same figures give the same bytes."""
-    out = io.StringIO()
-    with mpl.rc_context(_STYLE), warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        metadata = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-        plot.savefig(out, format="svg", metadata=metadata)
-    return "<svg" + out.getvalue().partition("<svg")[2]

@@ -12,14 +12,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
 from pipelines.decode import DecodeLimits, decode
 from pipelines.evidence import printed
-from pipelines.evidence.clips import clip, clip_name, flagged
+from pipelines.evidence.clips import clip, clip_name
 from pipelines.evidence.container import Entry, chunks_of, write_container
 from pipelines.evidence.errors import EvidenceError, OtherRecording
 from pipelines.evidence.exhibit import Correction, CustodyEvent, Stated
@@ -40,7 +39,8 @@ from pipelines.evidence.staging import Staging
 from pipelines.evidence.timestamp import Stamp
 from pipelines.evidence.transcript import as_srt, as_text
 from pipelines.evidence.waveform import waveform
-from pipelines.report import Report
+from pipelines.report import Report, accused
+from pipelines.version import installed_version
 
 NO_FONT = (
     "no Chinese font was found among the system's fonts, so the report is a page and no PDF; "
@@ -98,7 +98,7 @@ def bundle(
             staging.put("transcript.txt", as_text(report, corrections).encode()),
             staging.put("transcript.srt", as_srt(report).encode()),
             staging.put("README.txt", (files("pipelines.evidence") / "bundled_readme.txt").read_bytes()),
-            *(staging.put(clip_name(said), clip(decoded, said)) for said in flagged(report)),
+            *(staging.put(clip_name(said), clip(decoded, said)) for said in accused(report.utterances)),
         ]
         font = find_font()
         shown, told = _on_paper(
@@ -110,7 +110,7 @@ def bundle(
         if stamp is not None:
             parts.append(staging.put(TIMESTAMP, stamp(listed)))
         manifest = Manifest(
-            made_with=f"callaudit {_version()}",
+            made_with=f"callaudit {installed_version()}",
             recording=original.name,
             printed=told,
             public_key=pem(signer.public_key),
@@ -166,10 +166,3 @@ def _name_of(recording: Path, stated: Stated) -> str:
 
 def _json(parts: object) -> bytes:
     return (json.dumps(parts, ensure_ascii=False, indent=1, sort_keys=True) + "\n").encode()
-
-
-def _version() -> str:
-    try:
-        return version("callaudit")
-    except PackageNotFoundError:
-        return "0+source"  # run from a checkout

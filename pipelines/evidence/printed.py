@@ -6,17 +6,17 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from importlib import resources
 
-import typst
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from models.call import KINDS, Evidence, Utterance
-from pipelines.evidence.clips import clip_name, flagged
+from pipelines.evidence.clips import clip_name
 from pipelines.evidence.exhibit import Correction, CustodyEvent, Stated
 from pipelines.evidence.fonts import Font, printable
+from pipelines.evidence.typeset import typeset
 from pipelines.evidence.waveform import COLOURS
 from pipelines.evidence.words import FORMS, LABELS, ROLES, SPEAKERS, Words, clock, highest, kinds, probability, reason
 from pipelines.hearing import doubts
-from pipelines.report import Report, UtterancePart
+from pipelines.report import Report, UtterancePart, accused
 
 METHOD = Words(
     "录音先被解码为 16 kHz 的声道，由人声检测找出说话的时段，再由 Whisper 语音识别模型写成文字，并按句切分；"
@@ -102,7 +102,7 @@ def paper(
         verdict=_verdict(report),
         waveforms=tuple(waveforms),
         bands=tuple((LABELS[kind].both, COLOURS[kind]) for kind in KINDS),
-        flagged=tuple(_flagged(said, corrections, fit) for said in flagged(report)),
+        flagged=tuple(_flagged(said, corrections, fit) for said in accused(report.utterances)),
         unclear=tuple(_unclear(report, fit)),
         suppressed=tuple(
             Spoken(
@@ -125,17 +125,8 @@ def paper(
 def as_pdf(shown: Paper, font: Font, at: datetime) -> bytes:
     """PDF/A-2a and PDF/UA-1, so with its fonts inside; the same bytes for the same paper, font and time."""
     template = (resources.files("pipelines.evidence") / "report.typ").read_bytes()
-    # What people wrote travels as data and is never read as typst's markup.
-    given = {"paper": json.dumps(asdict(shown), ensure_ascii=False), "family": font.family}
-    compiler = typst.Compiler(
-        input=template,
-        sys_inputs=given,
-        font_paths=typst.Fonts(include_system_fonts=False, include_embedded_fonts=False, font_paths=[str(font.folder)]),
-    )
-    made = compiler.compile(pdf_standards=["a-2a", "ua-1"], timestamp=at)
-    if not isinstance(made, bytes):
-        raise RuntimeError("typst gave no PDF")
-    return made
+    told = {"paper": json.dumps(asdict(shown), ensure_ascii=False)}
+    return typeset(template, told, font, pdf_standards=["a-2a", "ua-1"], timestamp=at)
 
 
 def as_html(shown: Paper, why_no_pdf: str) -> bytes:

@@ -1,13 +1,10 @@
 """Recording and report -> one SVG a channel: the sound's peaks, and where what was flagged lies."""
 
-from itertools import pairwise
 from xml.sax.saxutils import escape
 
-import numpy as np
-
 from models.call import KINDS, Channel, Label, Recording
-from pipelines.evidence.clips import flagged
-from pipelines.report import Report
+from pipelines.peaks import peaks
+from pipelines.report import Report, accused
 
 _BARS = 600
 _HEIGHT = 60
@@ -22,10 +19,10 @@ def waveform(recording: Recording, report: Report) -> tuple[str, ...]:
 
 
 def _drawn(channel: Channel, report: Report) -> str:
-    bars = "".join(f"M{at + 0.5} {30 - 28 * p:.1f}V{30 + 28 * p:.1f}" for at, p in enumerate(_peaks(channel)))
+    bars = "".join(f"M{at + 0.5} {30 - 28 * p:.1f}V{30 + 28 * p:.1f}" for at, p in enumerate(peaks(channel, _BARS)))
     per_second = _BARS / (report.recording.duration or 1.0)
     marks = []
-    for said in flagged(report):
+    for said in accused(report.utterances):
         if said.channel != channel.index:
             continue
         for kind in said.labels:
@@ -39,11 +36,3 @@ def _drawn(channel: Channel, report: Report) -> str:
         f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img" aria-label="{label}">{ground}'
         f'<path stroke="#444" stroke-width="0.8" d="{bars or "M0 30"}"/>{"".join(marks)}</svg>'
     )
-
-
-def _peaks(channel: Channel) -> list[float]:
-    """Of each of as many stretches as there are bars, in [0, 1] of the loudest."""
-    edges = np.linspace(0, len(channel.samples), _BARS + 1).astype(int)
-    peaks = [float(np.abs(channel.samples.read(a, b)).max(initial=0.0)) for a, b in pairwise(edges)]
-    loudest = max(peaks) or 1.0
-    return [peak / loudest for peak in peaks]

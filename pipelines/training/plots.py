@@ -1,13 +1,11 @@
 """Figures of an evaluation -> plots as inline SVG."""
 
-import io
 from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure as Plot
 
 from models.call import KINDS, Label
+from pipelines.svg import as_svg
 from pipelines.training.measures import Bin, Curve
 
 _STYLES = ("-", "--", "-.", ":")
@@ -25,7 +23,7 @@ def curves_plot(curves: Mapping[str, Mapping[str, Curve]]) -> str:
         panel.set(title=kind.value, xlabel="recall", xlim=(0, 1.01), ylim=(0, 1.03))
     panels[0].set_ylabel("precision")
     panels[0].legend(loc="lower left", fontsize="small")
-    return _svg(plot)
+    return as_svg(plot)
 
 
 def reliability_plot(bins: Mapping[str, Sequence[Bin]]) -> str:
@@ -40,7 +38,7 @@ def reliability_plot(bins: Mapping[str, Sequence[Bin]]) -> str:
         panel.scatter([b.probability for b in of_kind], [b.true for b in of_kind], s=sizes, color=_INK)
         panel.set(title=kind.value, xlabel="probability", xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
     panels[0].set_ylabel("share that is true")
-    return _svg(plot)
+    return as_svg(plot)
 
 
 def confusion_plot(table: Sequence[Sequence[int]]) -> str:
@@ -56,12 +54,4 @@ def confusion_plot(table: Sequence[Sequence[int]]) -> str:
     panel.set_xticks(range(len(names)), names, rotation=20, ha="right")
     panel.set_yticks(range(len(names)), names)
     panel.set(xlabel="found", ylabel="true")
-    return _svg(plot)
-
-
-def _svg(plot: Plot) -> str:
-    """Without a date and with fixed names, so that the same figures give the same bytes; text stays text."""
-    canvas, out = FigureCanvasSVG(plot), io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "callaudit", "font.family": "sans-serif"}):
-        canvas.print_svg(out, metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
-    return out.getvalue().partition("<svg")[1] + out.getvalue().partition("<svg")[2]
+    return as_svg(plot)
