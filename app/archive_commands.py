@@ -58,21 +58,20 @@ def score(  # noqa: PLR0917 - typer hands them over by name
     json_progress: Annotated[bool, typer.Option("--json-progress", help="Progress as JSON on stderr.")] = False,
 ) -> None:
     """Score every recording of SOURCE. Interrupted and run again, it goes on."""
+    from app.decoding import decode_limits  # noqa: PLC0415
     from app.engine import engine_options  # noqa: PLC0415
     from pipelines.archive import run as archive_run  # noqa: PLC0415
     from pipelines.archive.capacity import capacity  # noqa: PLC0415
     from pipelines.archive.engine import Scoring, use_cluster  # noqa: PLC0415
     from pipelines.archive.sources import Source  # noqa: PLC0415
-    from pipelines.decode import DecodeLimits  # noqa: PLC0415
 
     settings = read_settings()
     chosen = capacity(workers, threads or settings.threads or None)
     typer.echo(f"{chosen.workers} workers with {chosen.threads} threads each ({chosen.why})", err=True)
-    limits = DecodeLimits(longest_s=settings.max_recording_seconds, largest_bytes=settings.max_upload_bytes)
     options = replace(engine_options(settings), threads=chosen.threads)
     order = archive_run.Order(
         source=Source(_absolute(source), transcripts, apart=_absolute(out)),
-        scoring=Scoring(options, limits, transcripts),
+        scoring=Scoring(options, decode_limits(settings), transcripts),
         workers=chosen.workers,
         metadata=metadata and _absolute(metadata),
         zone=_zone(time_zone),

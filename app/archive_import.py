@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 from uuid import NAMESPACE_URL, UUID, uuid4, uuid5
 
-import fsspec
 import sqlalchemy as sa
 
 from app import calls
@@ -21,6 +20,7 @@ from app.recordings import MEDIA_TYPE_BYTES, Recordings, media_type
 from pipelines.archive.schemas import CALLS
 from pipelines.archive.store import Store
 from pipelines.archive.transcripts import CODEC
+from pipelines.archive.work import opened
 from pipelines.report import Report
 
 _SENDER = "archive import"
@@ -113,7 +113,7 @@ def _copied(place: str, folder: Path) -> Iterator[tuple[Path, str, bytes]]:
     """A copy to be moved into place, its SHA-256 and its first bytes."""
     copy = folder / f"import-{uuid4().hex}"
     try:
-        with copy.open("wb") as file, _opened(place) as source:
+        with copy.open("wb") as file, opened(place) as source:
             shutil.copyfileobj(source, file, _CHUNK)
         with copy.open("rb") as file:
             head = file.read(MEDIA_TYPE_BYTES)
@@ -122,10 +122,3 @@ def _copied(place: str, folder: Path) -> Iterator[tuple[Path, str, bytes]]:
         yield copy, sha256, head
     finally:
         copy.unlink(missing_ok=True)
-
-
-def _opened(place: str) -> Any:
-    if "://" not in place:
-        return Path(place).open("rb")
-    files, path = fsspec.core.url_to_fs(place)
-    return files.open(path, "rb")

@@ -207,9 +207,9 @@ def _load_engine(settings: Settings) -> "Engine":
 
 
 def _limits(settings: Settings) -> "DecodeLimits":
-    from pipelines.decode import DecodeLimits  # noqa: PLC0415
+    from app.decoding import decode_limits  # noqa: PLC0415
 
-    return DecodeLimits(longest_s=settings.max_recording_seconds, largest_bytes=settings.max_upload_bytes)
+    return decode_limits(settings)
 
 
 def _write_page(report: "Report", recording: "Recording", file: Path, html: Path, files: int) -> Path:

@@ -29,14 +29,15 @@ def bundle_(
 ) -> None:
     """Put a recording, its report and all that belongs to them into one signed ZIP."""
     from app import signing, terminal, timestamping  # noqa: PLC0415
-    from pipelines.decode import DecodeLimits, decode  # noqa: PLC0415
+    from app.decoding import decode_limits  # noqa: PLC0415
+    from pipelines.decode import decode  # noqa: PLC0415
     from pipelines.evidence.bundle import bundle  # noqa: PLC0415
     from pipelines.evidence.errors import EvidenceError  # noqa: PLC0415
     from pipelines.score import score  # noqa: PLC0415
 
     settings = read_settings()
     stated = _stated(metadata, recording)
-    limits = DecodeLimits(longest_s=settings.max_recording_seconds, largest_bytes=settings.max_upload_bytes)
+    limits = decode_limits(settings)
     key = signing.signer(settings)
     try:
         if report:

@@ -81,9 +81,12 @@ class Once:
         self._alive_due = 0.0
 
     @property
+    def _key_sha256(self) -> str:
+        return hashlib.sha256((self._key or "").encode()).hexdigest()
+
+    @property
     def _row(self) -> tuple[sa.ColumnElement[bool], ...]:
-        key_sha256 = hashlib.sha256((self._key or "").encode()).hexdigest()
-        return (rows.c.tenant_id == self._caller.tenant_id, rows.c.key_sha256 == key_sha256)
+        return (rows.c.tenant_id == self._caller.tenant_id, rows.c.key_sha256 == self._key_sha256)
 
     @property
     def _mine(self) -> tuple[sa.ColumnElement[bool], ...]:
@@ -169,7 +172,7 @@ class Once:
     def _claim(self, fingerprint: str) -> bytes | None:
         """The sealed answer, if there is one; None means that the request is this one's to answer."""
         now = datetime.now(UTC)
-        key_sha256 = hashlib.sha256((self._key or "").encode()).hexdigest()
+        key_sha256 = self._key_sha256
         with self._database.begin() as connection:
             hold(connection, f"idempotency/{self._caller.tenant_id}/{key_sha256}")
             connection.execute(sa.delete(rows).where(*self._row, rows.c.claimed_at <= now - KEPT_FOR))

@@ -18,13 +18,14 @@ from dbos import error as dbos_error
 from app import calls
 from app.calls import Attempt
 from app.config import Settings
+from app.decoding import decode_limits
 from app.errors import problem_of, refusal
 from app.logs import where
 from app.metrics import Metrics
 from app.recordings import Recordings
 from app.traces import span
 from models.errors import CallError
-from pipelines.decode import DecodeLimits, decode
+from pipelines.decode import decode
 from pipelines.report import Report
 from pipelines.score import Engine, score
 
@@ -175,12 +176,9 @@ class Scoring:
             if not ours:
                 raise _NotOurs
 
-        limits = DecodeLimits(
-            longest_s=self.settings.max_recording_seconds, largest_bytes=self.settings.max_upload_bytes
-        )
         with (
             self.recordings.as_file(attempt.tenant_id, attempt.recording_sha256) as path,
-            decode(path, limits) as recording,
+            decode(path, decode_limits(self.settings)) as recording,
         ):
             progress(0.0)
             return score(recording, self.engine, collector_channel=attempt.collector_channel, progress=progress)

@@ -68,7 +68,7 @@ class TenantRoute(APIRoute):
             request.state.caller = await run_in_threadpool(door.admit, request)
             body = None
             if self.largest_body is not None:
-                body = await _body(request, self.largest_body)
+                body = await read_body(request, self.largest_body)
                 request = _again(request, body)
             left = door.count(request.state.caller)
             response = await self._answer(request, answer, body)
@@ -132,7 +132,8 @@ def _part(response: Response, tree: fields.Tree) -> Response:
     return Response(content, headers=kept, media_type="application/json")
 
 
-async def _body(request: Request, largest: int) -> bytes:
+async def read_body(request: Request, largest: int) -> bytes:
+    """Raises Refused if it has more bytes."""
     # Not left to FastAPI, which would take a body of any size into memory.
     body = bytearray()
     async for chunk in request.stream():

@@ -29,7 +29,7 @@ from app.borrowers.pages import go, local_time, with_cookie
 from app.borrowers.route import pages_router
 from app.borrowers.start import CODE_COOKIE, CODE_SHOWN_FOR
 from app.borrowers.timeline import timeline, when
-from app.borrowers.trouble import Trouble
+from app.borrowers.trouble import Trouble, call_key
 from app.calls import Status
 from app.cases import CaseRecording
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
@@ -112,13 +112,8 @@ async def add_recording(
     async with received(request, recordings.incoming, settings.borrower_upload_bytes) as (fields, file):
         told, whole = told_of(fields)
         if file is not None:
-            if wait := gate.wait_for_upload(address_of(request)):
-                raise Trouble(429, "too_many_uploads", {"retry-after": str(wait)}, minutes=-(-wait // 60))
-            await run_in_threadpool(intake.take, case.id, file, told)
-        elif not fields.get("upload"):
-            raise Trouble(422, "no_file")
-        elif not await run_in_threadpool(intake.take_upload, case.id, fields["upload"], told):
-            raise Trouble(404, "upload_gone")
+            gate.admit_upload(address_of(request))
+        await run_in_threadpool(intake.take_sent, case.id, fields, file, told)
     return go(f"{path_of(link)}?{urlencode({'notice': 'added' if whole else 'not_whole'})}")
 
 
@@ -136,8 +131,7 @@ def tell_code(
     path = path_of(link)
     kept = {name.removeprefix("kept-"): value for name, value in fields.items() if name.startswith("kept-")}
     action = fields.get("action", "") if fields.get("action", "").startswith(f"{path}/") else ""
-    if wait := gate.wait_for_code(address_of(request)):
-        raise Trouble(429, "too_many_codes", {"retry-after": str(wait)})
+    gate.admit_code(address_of(request))
     code = "".join(c for c in unicodedata.normalize("NFKC", fields.get("code", "")) if c in "0123456789")
     opened = cases.open_with_code(database, case.id, code)
     if opened.result == "locked":
@@ -185,7 +179,7 @@ def problem_key(recording: CaseRecording, known: Callable[[str], bool]) -> str:
     """Of the text that says why the recording could not be scored; empty if it could."""
     if recording.problem is None:
         return ""
-    key = f"call_{json.loads(recording.problem)['type'].rpartition(':')[2].replace('-', '_')}"
+    key = call_key(json.loads(recording.problem)["type"])
     return key if known(f"trouble.{key}") else "call_other"
 
 

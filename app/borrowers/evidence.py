@@ -22,8 +22,8 @@ from app.borrowers.trouble import Trouble
 from app.calls import Status
 from app.cases import BORROWER, CaseRecording
 from app.custody import custody
+from app.decoding import decode_limits
 from app.deps import DatabaseDep, RecordingsDep, SettingsDep
-from pipelines.decode import DecodeLimits
 from pipelines.evidence.bundle import bundle
 from pipelines.evidence.errors import EvidenceError
 from pipelines.evidence.exhibit import Correction, Stated
@@ -53,8 +53,7 @@ def evidence_bundle(
 ) -> Response:
     if recording.status is not Status.DONE:
         raise Trouble(409, "not_done")
-    if wait := gate.wait_for_bundle(address_of(request)):
-        raise Trouble(429, "too_many_bundles", {"retry-after": str(wait)}, minutes=-(-wait // 60))
+    gate.admit_bundle(address_of(request))
     report = report_of(database, recording.call_id)
     corrected = corrections.of_call(database, recording.call_id)
     with _making, TemporaryDirectory(dir=recordings.incoming) as folder:
@@ -80,9 +79,7 @@ def evidence_bundle(
                         if said.text_differs or said.speaker is not said.machine.speaker
                     ],
                     stamp=timestamping.authority(settings),
-                    limits=DecodeLimits(
-                        longest_s=settings.max_recording_seconds, largest_bytes=settings.max_upload_bytes
-                    ),
+                    limits=decode_limits(settings),
                 )
         except EvidenceError:
             raise Trouble(503, "bundle") from None
@@ -110,8 +107,7 @@ async def verify_bundle(
     request: Request, pages: PagesDep, settings: SettingsDep, recordings: RecordingsDep, gate: GateDep
 ) -> Response:
     """Nothing of what is sent is kept."""
-    if wait := gate.wait_for_bundle(address_of(request)):
-        raise Trouble(429, "too_many_bundles", {"retry-after": str(wait)}, minutes=-(-wait // 60))
+    gate.admit_bundle(address_of(request))
     async with received(request, recordings.incoming, settings.max_upload_bytes) as (_, file):
         if file is None:
             raise Trouble(422, "no_bundle")

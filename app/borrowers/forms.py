@@ -1,15 +1,12 @@
 """Request -> the fields of a form, cleaned, and its file on disk; a form is never refused for an optional field."""
 
 import hashlib
-import os
 import re
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
 from datetime import date, time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from typing import IO
 from urllib.parse import parse_qsl
 
 from fastapi import Request
@@ -21,6 +18,7 @@ from starlette.types import Message
 
 from app.borrowers.trouble import Trouble
 from app.cases import Told
+from app.incoming import Upload, persist
 from app.recordings import MEDIA_TYPE_BYTES
 from models.errors import TooLarge
 
@@ -32,14 +30,6 @@ LONGEST_TEXT = 100_000  # a letter
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 
 Fields = Mapping[str, str]
-
-
-@dataclass(frozen=True, slots=True)
-class File:
-    path: Path
-    sha256: str
-    size: int
-    head: bytes
 
 
 async def fields_of(request: Request) -> Fields:
@@ -54,7 +44,7 @@ async def fields_of(request: Request) -> Fields:
 
 
 @asynccontextmanager
-async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[tuple[Fields, File | None]]:
+async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[tuple[Fields, Upload | None]]:
     """Of a form with a file; the file is removed on leaving, unless it was moved. Raises Trouble or TooLarge."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
         yield await fields_of(request), None
@@ -147,7 +137,7 @@ class _Counted:
         return message
 
 
-def _stored(form: FormData, folder: Path) -> File | None:
+def _stored(form: FormData, folder: Path) -> Upload | None:
     sent = form.get("file")
     if not isinstance(sent, UploadFile) or not (sent.size or sent.filename):
         return None
@@ -163,9 +153,4 @@ def _stored(form: FormData, folder: Path) -> File | None:
         except BaseException:
             Path(file.name).unlink(missing_ok=True)
             raise
-    return File(Path(file.name), digest.hexdigest(), size, head)
-
-
-def persist(file: IO[bytes]) -> None:
-    file.flush()
-    os.fsync(file.fileno())  # what was told to be there outlives a power cut
+    return Upload(Path(file.name), digest.hexdigest(), size, head)

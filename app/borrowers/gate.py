@@ -8,6 +8,8 @@ import limits
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
+from app.borrowers.trouble import Trouble
+
 _CODES = limits.parse("60/minute")
 _BUNDLES = limits.parse("60/hour")
 
@@ -19,19 +21,20 @@ class Gate:
     uploads_per_hour: int
     _counted: MovingWindowRateLimiter = field(default_factory=lambda: MovingWindowRateLimiter(MemoryStorage()))
 
-    def wait_for_upload(self, address: str) -> int:
-        """Seconds until this address may bring another file; 0: it may, and this one is counted."""
-        return self._wait(limits.RateLimitItemPerHour(self.uploads_per_hour), "upload", address)
+    def admit_upload(self, address: str) -> None:
+        """Counts another file of this address. Raises Trouble, as the others do, if it must wait."""
+        self._admit(limits.RateLimitItemPerHour(self.uploads_per_hour), "upload", address)
 
-    def wait_for_code(self, address: str) -> int:
-        """Seconds until this address may try another code, of whatever case."""
-        return self._wait(_CODES, "code", address)
+    def admit_code(self, address: str) -> None:
+        """Another try with a code, of whatever case."""
+        self._admit(_CODES, "code", address)
 
-    def wait_for_bundle(self, address: str) -> int:
-        """Seconds until this address may have another bundle made or checked."""
-        return self._wait(_BUNDLES, "bundle", address)
+    def admit_bundle(self, address: str) -> None:
+        """Another bundle made or checked."""
+        self._admit(_BUNDLES, "bundle", address)
 
-    def _wait(self, limit: limits.RateLimitItem, what: str, address: str) -> int:
+    def _admit(self, limit: limits.RateLimitItem, what: str, address: str) -> None:
         if self._counted.hit(limit, what, address):
-            return 0
-        return max(1, ceil(self._counted.get_window_stats(limit, what, address).reset_time - time.time()))
+            return
+        wait_s = max(1, ceil(self._counted.get_window_stats(limit, what, address).reset_time - time.time()))
+        raise Trouble(429, f"too_many_{what}s", {"retry-after": str(wait_s)}, minutes=ceil(wait_s / 60))

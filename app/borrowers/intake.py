@@ -4,24 +4,24 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
-from pathlib import Path
 from uuid import uuid4
 
 import sqlalchemy as sa
 
 from app import calls, cases
-from app.borrowers.forms import File
+from app.borrowers.forms import Fields
 from app.borrowers.pages import CHINA
+from app.borrowers.trouble import Trouble
 from app.borrowers.uploads import handed_in, hashed
 from app.calls import NewCall
 from app.cases import Secrets, Told
 from app.config import Settings
+from app.decoding import refuse_unreadable
+from app.incoming import Upload
 from app.jobs import JobQueue
 from app.recordings import Recordings, media_type
-from models.errors import CallError, TooLong
-from pipelines.decode import DecodeLimits, decode
+from models.errors import CallError
 
-_PROBE_S = 1.0
 _OTHER_IS_DONE_WITHIN_S = 3.0
 
 
@@ -32,9 +32,18 @@ class Intake:
     recordings: Recordings
     jobs: JobQueue
 
-    def take(self, new: Secrets | str, file: File, told: Told) -> None:
+    def take_sent(self, new: Secrets | str, fields: Fields, file: Upload | None, told: Told) -> None:
+        """The form's file, or the upload that it names. Raises as take(), and Trouble if it has neither."""
+        if file is not None:
+            self.take(new, file, told)
+        elif not fields.get("upload"):
+            raise Trouble(422, "no_file")
+        elif not self.take_upload(new, fields["upload"], told):
+            raise Trouble(404, "upload_gone")
+
+    def take(self, new: Secrets | str, file: Upload, told: Told) -> None:
         """Raises CallError if it is no recording, CaseGone if the case was deleted."""
-        self._refuse_unreadable(file.path)
+        self._refuse_unreadable(file)
         self._accept(new, file, told, None)
 
     def take_upload(self, new: Secrets | str, name: str, told: Told) -> bool:
@@ -43,7 +52,7 @@ class Intake:
         with handed_in(self.recordings.incoming, name) as file:
             if file is not None:
                 try:
-                    self._refuse_unreadable(file.path)
+                    self._refuse_unreadable(file)
                 except CallError:
                     file.path.unlink(missing_ok=True)  # it does not get better by being sent once more
                     raise
@@ -56,18 +65,10 @@ class Intake:
             time.sleep(0.1)
         return done
 
-    def _refuse_unreadable(self, path: Path) -> None:
-        """Decodes the start, so that what is no recording is told at once."""
-        longest_s = self.settings.max_recording_seconds
-        limits = DecodeLimits(longest_s=min(_PROBE_S, longest_s), largest_bytes=self.settings.borrower_upload_bytes)
-        try:
-            with decode(path, limits):
-                pass
-        except TooLong as error:
-            if error.stated_s is not None and error.stated_s > longest_s:
-                raise TooLong(longest_s) from None
+    def _refuse_unreadable(self, file: Upload) -> None:
+        refuse_unreadable(file.path, self.settings, self.settings.borrower_upload_bytes)
 
-    def _accept(self, new: Secrets | str, file: File, told: Told, upload: str | None) -> None:
+    def _accept(self, new: Secrets | str, file: Upload, told: Told, upload: str | None) -> None:
         case_id = new if isinstance(new, str) else new.case_id
         if cases.has_recording(self.database, case_id, sha256=file.sha256):
             return

@@ -12,12 +12,13 @@ from tempfile import NamedTemporaryFile
 import sqlalchemy as sa
 
 from app import cases
-from app.borrowers.forms import persist
 from app.cases import CaseRecording
 from app.config import Settings
+from app.decoding import decode_limits
+from app.incoming import persist
 from app.page import bars, write_sound
 from app.recordings import Recordings
-from pipelines.decode import DecodeLimits, decode
+from pipelines.decode import decode
 
 _ONE_AT_A_TIME = 64  # locks; two recordings may share one, and then wait for each other
 
@@ -52,12 +53,9 @@ class Listener:
         return kept and Listening(tuple(tuple(channel) for channel in json.loads(kept[0])), kept[1], kept[2])
 
     def _make(self, case_id: str, recording: CaseRecording) -> Listening:
-        limits = DecodeLimits(
-            longest_s=self.settings.max_recording_seconds, largest_bytes=self.settings.max_upload_bytes
-        )
         with (
             self.recordings.as_file(case_id, recording.recording_sha256) as path,
-            decode(path, limits) as decoded,
+            decode(path, decode_limits(self.settings)) as decoded,
             _temporary(self.recordings.incoming) as sound,
         ):
             drawn = tuple(bars(channel) for channel in decoded.channels)

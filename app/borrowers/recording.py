@@ -24,6 +24,7 @@ from app.borrowers.timeline import when
 from app.borrowers.transcript import UTTERANCES_A_PAGE, conversation, kinds_in, page_of
 from app.borrowers.trouble import Trouble
 from app.calls import Status
+from app.cases import Case, CaseRecording
 from app.corrections import Correction
 from app.deps import DatabaseDep, JobsDep, RecordingsDep
 from app.page import WAVEFORM_BARS
@@ -62,7 +63,7 @@ def result_page(
         case=case,
         path=path_of(link),
         recording=recording,
-        number=[r.call_id for r in cases.recordings(database, case.id)].index(recording.call_id) + 1,
+        number=_number(database, case, recording),
         report=report,
         said=said[(part - 1) * UTTERANCES_A_PAGE : part * UTTERANCES_A_PAGE],
         flagged=[one for one in said if one.flagged],
@@ -150,7 +151,7 @@ def tell(link: str, call_id: str, case: CaseWithForm, fields: FieldsDep, databas
 def ask_before_delete(
     *, link: str, request: Request, case: VisitedCase, recording: RecordingDep, database: DatabaseDep, pages: PagesDep
 ) -> Response:
-    number = [r.call_id for r in cases.recordings(database, case.id)].index(recording.call_id) + 1
+    number = _number(database, case, recording)
     return pages.show(
         request, "delete_recording.html", case=case, path=path_of(link), recording=recording, number=number
     )
@@ -175,3 +176,8 @@ def report_of(database: DatabaseDep, call_id: str) -> Report:
     if stored is None:
         raise Trouble(404, "unknown_recording")
     return Report.model_validate_json(stored)
+
+
+def _number(database: DatabaseDep, case: Case, recording: CaseRecording) -> int:
+    """Of the recording in its case, from 1."""
+    return [r.call_id for r in cases.recordings(database, case.id)].index(recording.call_id) + 1

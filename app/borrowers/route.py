@@ -13,7 +13,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from app.borrowers.pages import HEADERS, pages_of
-from app.borrowers.trouble import NeedsCode, Trouble
+from app.borrowers.trouble import NeedsCode, Trouble, call_key
 from app.cases import CaseGone
 from app.errors import Refused, problem_of
 from app.logs import where
@@ -63,18 +63,13 @@ def show_trouble(request: Request, trouble: Trouble) -> Response:
     return response
 
 
-def call_trouble(error: CallError) -> str:
-    """The key under which the pages tell of it."""
-    return f"call_{problem_of(error).type.rpartition(':')[2].replace('-', '_')}"
-
-
 def _trouble_of(error: Exception) -> Trouble:
     problem = problem_of(error)
     match error:
         case CaseGone():
             trouble = Trouble(410, "deleted_case")
         case CallError():
-            trouble = Trouble(problem.status, call_trouble(error))
+            trouble = Trouble(problem.status, call_key(problem.type))
         case RequestValidationError():
             trouble = Trouble(422, "form")
         case HTTPException():

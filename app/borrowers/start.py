@@ -56,24 +56,15 @@ async def make_case(
         if len(once) < _ONCE_BYTES:
             raise Trouble(400, "broken_form")
         told, whole = told_of(fields)
-        if file is not None and (wait := gate.wait_for_upload(address_of(request))):
-            raise Trouble(429, "too_many_uploads", {"retry-after": str(wait)}, minutes=-(-wait // 60))
-
-        def take(new: Secrets) -> None:
-            if file is not None:
-                intake.take(new, file, told)
-            elif not fields.get("upload"):
-                raise Trouble(422, "no_file")
-            elif not intake.take_upload(new, fields["upload"], told):
-                raise Trouble(404, "upload_gone")
-
+        if file is not None:
+            gate.admit_upload(address_of(request))
         new = await run_in_threadpool(Secrets.of, once)
         try:
-            await run_in_threadpool(take, new)
+            await run_in_threadpool(intake.take_sent, new, fields, file, told)
         except CaseGone:
             # The form is from before the case was deleted; what it sends begins another.
             new = await run_in_threadpool(Secrets.of, secrets.token_urlsafe(_ONCE_BYTES))
-            await run_in_threadpool(take, new)
+            await run_in_threadpool(intake.take_sent, new, fields, file, told)
     return await run_in_threadpool(_opened, request, database, new, whole)
 
 

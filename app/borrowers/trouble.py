@@ -11,6 +11,11 @@ class Trouble(Exception):
         self.status, self.key, self.headers, self.values = status, key, dict(headers or {}), values
 
 
+def call_key(problem_type: str) -> str:
+    """Under which the pages tell of a call's problem. `problem_type`: the URN that the API gives it."""
+    return f"call_{problem_type.rpartition(':')[2].replace('-', '_')}"
+
+
 class NeedsCode(Exception):
     """The case is there, and who asks has not told its code. `kept`: the fields of the form that they sent."""
 

@@ -19,10 +19,10 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from app.borrowers.deps import GateDep, address_of
-from app.borrowers.forms import File
 from app.borrowers.route import pages_router
 from app.borrowers.trouble import Trouble
 from app.deps import RecordingsDep, SettingsDep
+from app.incoming import Upload
 from app.recordings import MEDIA_TYPE_BYTES
 from models.errors import EmptyRecording, TooLarge
 
@@ -50,8 +50,7 @@ def begin_upload(request: Request, settings: SettingsDep, recordings: Recordings
         raise TooLarge(settings.borrower_upload_bytes)
     if not int(length):
         raise EmptyRecording
-    if wait := gate.wait_for_upload(address_of(request)):
-        raise Trouble(429, "too_many_uploads", {"retry-after": str(wait)}, minutes=-(-wait // 60))
+    gate.admit_upload(address_of(request))
     _clear(recordings.incoming)
     promised = sum(int(file.name.rpartition("-")[2]) for file in recordings.incoming.glob("upload-*-*"))
     if promised + int(length) > _UNFINISHED_AT_ONCE * settings.borrower_upload_bytes:
@@ -102,7 +101,7 @@ def give_up(name: str, recordings: RecordingsDep) -> Response:
 
 
 @contextmanager
-def handed_in(folder: Path, name: str) -> Iterator[File | None]:
+def handed_in(folder: Path, name: str) -> Iterator[Upload | None]:
     """A finished upload, to be moved away; None if it is not there, as when it was handed in already.
 
     Whoever hands it in at the same time waits. Raises Trouble if it is not finished.
@@ -126,7 +125,7 @@ def handed_in(folder: Path, name: str) -> Iterator[File | None]:
             head = file.read(MEDIA_TYPE_BYTES)
             file.seek(0)
             digest = hashlib.file_digest(file, "sha256").hexdigest()
-        yield File(path, digest, size, head)
+        yield Upload(path, digest, size, head)
     finally:
         os.close(descriptor)
 

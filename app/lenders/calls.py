@@ -14,20 +14,20 @@ from app import audit, calls
 from app.access import Administering, Caller, Reading
 from app.audit import Action
 from app.calls import Call, Status, Wanted
+from app.decoding import decode_limits
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
 from app.erasure import overwrite_deleted
 from app.errors import refusal
+from app.incoming import Upload
 from app.keys import Role
 from app.lenders import audio
-from app.lenders.incoming import Upload
 from app.lenders.intake import Intake, IntakeDep
 from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata, ObjectCall, parsed
 from app.lenders.uploads import receive_bare, receive_form
 from app.logs import where
 from app.ranges import Asked
-from app.routes import StreamRoute, tenant_router
+from app.routes import StreamRoute, read_body, tenant_router
 from models.call import Label
-from pipelines.decode import DecodeLimits
 from pipelines.redaction import redact_report
 from pipelines.report import Report
 
@@ -83,7 +83,7 @@ async def upload_call(
         async with receive_form(request, folder, largest) as (upload, told):
             accepted = await _accept(intake, upload, parsed(Metadata, told, "metadata") if told else Metadata())
     elif kind == "application/json":
-        wanted = parsed(ObjectCall, await _small_body(request))
+        wanted = parsed(ObjectCall, await read_body(request, _JSON_BYTES))
         await once.enter(wanted.model_dump_json(exclude_none=True))
         accepted = await run_in_threadpool(intake.accept_object, wanted)
     else:
@@ -156,8 +156,7 @@ def read_audio(
         raise refusal(
             409, "not redacted yet", "the call is not done yet, and its recording is redacted by what was heard in it"
         )
-    limits = DecodeLimits(longest_s=settings.max_recording_seconds, largest_bytes=settings.max_upload_bytes)
-    return audio.stream_redacted(call, Report.model_validate_json(report), recordings, limits, asked)
+    return audio.stream_redacted(call, Report.model_validate_json(report), recordings, decode_limits(settings), asked)
 
 
 @router.delete("/{call_id}", status_code=204)
@@ -179,15 +178,6 @@ async def _accept(intake: Intake, upload: Upload, metadata: Metadata) -> Accepte
     # By what is stored, not by the body: a form that is sent again has another boundary.
     await intake.once.enter(upload.sha256, metadata.model_dump_json(exclude_none=True))
     return await run_in_threadpool(intake.accept, upload, metadata)
-
-
-async def _small_body(request: Request) -> bytes:
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _JSON_BYTES:
-            raise refusal(413, "request too large", f"the request is larger than {_JSON_BYTES} bytes")
-    return bytes(body)
 
 
 def _known(database: sa.Engine, caller: Caller, call_id: str) -> Call:

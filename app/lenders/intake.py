@@ -4,7 +4,6 @@ import logging
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from pathlib import Path
 from typing import Annotated
 
 import sqlalchemy as sa
@@ -14,21 +13,18 @@ from app import calls
 from app.access import Caller, Ingesting
 from app.calls import NewCall, Status
 from app.config import Settings
+from app.decoding import refuse_unreadable
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
 from app.errors import refusal
 from app.idempotency import Once, OnceDep
+from app.incoming import Upload, incoming
 from app.jobs import JobQueue
-from app.lenders.incoming import Upload, incoming
 from app.lenders.schemas import Accepted, Metadata, ObjectCall
 from app.objects import Prefixes, fetch
 from app.recordings import Recordings, media_type
 from app.tables import calls as call_rows
-from models.errors import TooLong
-from pipelines.decode import DecodeLimits, decode
 
 _log = logging.getLogger(__name__)
-
-_PROBE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +49,7 @@ class Intake:
 
     def accept(self, upload: Upload, metadata: Metadata, place: int = 0) -> Accepted:
         """`place`: in the request, if it sends several. Raises Refused, CallError or OSError."""
-        self._refuse_unreadable(upload.path)
+        refuse_unreadable(upload.path, self.settings, self.settings.max_upload_bytes)
         call = NewCall(
             id=self.once.new_id(place),
             tenant_id=self.caller.tenant_id,
@@ -103,17 +99,6 @@ class Intake:
         if calls.sent_since(self.database, key.prefix, datetime.now(UTC) - timedelta(days=1)) >= key.calls_per_day:
             detail = f"this key may send {key.calls_per_day} calls in 24 hours; send it again later"
             raise refusal(429, "quota used up", detail, {"retry-after": "3600"})
-
-    def _refuse_unreadable(self, path: Path) -> None:
-        """Decodes the start, so that what is no recording is told at once and not by a failed call."""
-        longest_s, largest = self.settings.max_recording_seconds, self.settings.max_upload_bytes
-        try:
-            with decode(path, DecodeLimits(longest_s=min(_PROBE_S, longest_s), largest_bytes=largest)):
-                pass
-        except TooLong as error:
-            # It goes on after the start, as it should. Not every file states its length; scoring finds the rest.
-            if error.stated_s is not None and error.stated_s > longest_s:
-                raise TooLong(longest_s) from None
 
 
 def _intake(

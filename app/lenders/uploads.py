@@ -12,7 +12,7 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 
 from app.errors import Refused, refusal
-from app.lenders.incoming import Incoming, Upload, async_incoming
+from app.incoming import Incoming, Upload, async_incoming
 from models.errors import CallError, TooLarge
 
 if TYPE_CHECKING:

@@ -42,7 +42,7 @@ class Task:
 
 def fingerprint(place: str) -> str:
     """SHA-256 of the bytes. Raises UnreadableFile."""
-    with _reading(place), _opened(place) as file:
+    with _reading(place), opened(place) as file:
         digest = hashlib.sha256()
         while chunk := file.read(_CHUNK):
             digest.update(chunk)
@@ -52,7 +52,7 @@ def fingerprint(place: str) -> str:
 def read_small(place: str) -> bytes | None:
     """Of a sidecar; None if there is none, or if it is too large to be one."""
     try:
-        with _opened(place) as file:
+        with opened(place) as file:
             content = file.read(_LONGEST_SIDECAR + 1)
     except OSError:
         return None
@@ -76,7 +76,7 @@ def judge_places(tasks: Sequence[Task], engine: Engine) -> list[Outcome]:
     read = []
     for index, task in enumerate(tasks):
         try:
-            with _reading(task.place), _opened(task.place) as file:
+            with _reading(task.place), opened(task.place) as file:
                 content = file.read()
             read.append((index, read_transcript(task.place, content), task.collector_channel))
         except CallError as error:
@@ -105,13 +105,13 @@ def _reading(place: str) -> Iterator[None]:
         raise UnreadableFile(place.rpartition("/")[2], why) from error
 
 
-def _opened(place: str) -> IO[bytes]:
+def opened(place: str) -> IO[bytes]:
     """Local paths as they are: fsspec would take marks in a file's name for wildcards."""
     if "://" not in place:
         return Path(place).open("rb")
     files, path = fsspec.core.url_to_fs(place)
-    opened: IO[bytes] = files.open(path, "rb")
-    return opened
+    file: IO[bytes] = files.open(path, "rb")
+    return file
 
 
 @contextmanager
@@ -120,7 +120,7 @@ def _as_file(place: str) -> Iterator[Path]:
         yield Path(place)
         return
     with NamedTemporaryFile(prefix="callaudit-") as copy:
-        with _reading(place), _opened(place) as remote:
+        with _reading(place), opened(place) as remote:
             shutil.copyfileobj(remote, copy, _CHUNK)
             copy.flush()
         yield Path(copy.name)

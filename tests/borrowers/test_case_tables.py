@@ -14,12 +14,12 @@ import sqlalchemy as sa
 from pydantic import SecretStr
 
 from app import cases, corrections
-from app.borrowers.forms import File
 from app.borrowers.intake import Intake
 from app.cases import Secrets, Told
 from app.config import Settings
 from app.corrections import Correction
 from app.database import open_database
+from app.incoming import Upload
 from app.jobs import JobQueue
 from app.recordings import Recordings
 from models.call import Speaker
@@ -37,10 +37,10 @@ def intake(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
         jobs.close()
 
 
-def came(intake: Intake, content: bytes) -> File:
+def came(intake: Intake, content: bytes) -> Upload:
     path = intake.recordings.incoming / secrets.token_hex(8)
     path.write_bytes(content)
-    return File(path, hashlib.sha256(content).hexdigest(), len(content), content[:16])
+    return Upload(path, hashlib.sha256(content).hexdigest(), len(content), content[:16])
 
 
 def at_once(*deeds: Callable[[], object]) -> list[object]:

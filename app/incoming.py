@@ -57,9 +57,13 @@ class Incoming:
         if not self.size:
             raise EmptyRecording
         self.write()
-        self.file.flush()
-        os.fsync(self.file.fileno())  # an accepted call outlives a power cut
+        persist(self.file)
         return Upload(Path(self.file.name), self._hash.hexdigest(), self.size, bytes(self._head))
+
+
+def persist(file: IO[bytes]) -> None:
+    file.flush()
+    os.fsync(file.fileno())  # what was told to be there outlives a power cut
 
 
 @contextmanager
