@@ -24,7 +24,7 @@ from app.borrowers.deps import (
     path_of,
 )
 from app.borrowers.forms import LONGEST_LINE, received, told_of
-from app.borrowers.intake import Intake
+from app.borrowers.intake import IntakeDep
 from app.borrowers.pages import go, local_time, with_cookie
 from app.borrowers.route import pages_router
 from app.borrowers.start import CODE_COOKIE, CODE_SHOWN_FOR
@@ -102,14 +102,10 @@ async def add_recording(
     link: str,
     request: Request,
     case: VisitedCase,
-    settings: SettingsDep,
-    database: DatabaseDep,
-    recordings: RecordingsDep,
-    jobs: JobsDep,
+    intake: IntakeDep,
     gate: GateDep,
 ) -> Response:
-    intake = Intake(settings, database, recordings, jobs)
-    async with received(request, recordings.incoming, settings.borrower_upload_bytes) as (fields, file):
+    async with received(request, intake.recordings.incoming, intake.settings.borrower_upload_bytes) as (fields, file):
         told, whole = told_of(fields)
         if file is not None:
             gate.admit_upload(address_of(request))

@@ -4,9 +4,11 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
+from typing import Annotated
 from uuid import uuid4
 
 import sqlalchemy as sa
+from fastapi import Depends
 
 from app import calls, cases
 from app.borrowers.forms import Fields
@@ -17,6 +19,7 @@ from app.calls import NewCall
 from app.cases import Secrets, Told
 from app.config import Settings
 from app.decoding import refuse_unreadable
+from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
 from app.incoming import Upload
 from app.jobs import JobQueue
 from app.recordings import Recordings, media_type
@@ -121,3 +124,10 @@ def _called_at(told: Told) -> datetime:
     if not told.called_on:
         return datetime.now(UTC)
     return datetime.fromisoformat(f"{told.called_on}T{told.called_time or '12:00'}").replace(tzinfo=CHINA)
+
+
+def _intake(settings: SettingsDep, database: DatabaseDep, recordings: RecordingsDep, jobs: JobsDep) -> Intake:
+    return Intake(settings, database, recordings, jobs)
+
+
+IntakeDep = Annotated[Intake, Depends(_intake)]

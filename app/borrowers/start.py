@@ -10,13 +10,13 @@ from starlette.concurrency import run_in_threadpool
 from app import cases
 from app.borrowers.deps import VISIT_COOKIE, GateDep, PagesDep, RulesDep, address_of, path_of
 from app.borrowers.forms import LONGEST_LINE, received, told_of
-from app.borrowers.intake import Intake
+from app.borrowers.intake import IntakeDep
 from app.borrowers.pages import LANGUAGE_COOKIE, go, with_cookie
 from app.borrowers.route import pages_router
 from app.borrowers.trouble import Trouble
 from app.borrowers.words import Language
 from app.cases import CaseGone, Secrets
-from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
+from app.deps import DatabaseDep, SettingsDep
 from models.call import KINDS
 
 router = pages_router()
@@ -43,15 +43,11 @@ def first_page(request: Request, pages: PagesDep, settings: SettingsDep) -> Resp
 async def make_case(
     *,
     request: Request,
-    settings: SettingsDep,
-    database: DatabaseDep,
-    recordings: RecordingsDep,
-    jobs: JobsDep,
+    intake: IntakeDep,
     gate: GateDep,
 ) -> Response:
     """A form sent twice, by a double click or after going back, makes one case."""
-    intake = Intake(settings, database, recordings, jobs)
-    async with received(request, recordings.incoming, settings.borrower_upload_bytes) as (fields, file):
+    async with received(request, intake.recordings.incoming, intake.settings.borrower_upload_bytes) as (fields, file):
         once = fields.get("once", "")[:_LONGEST_ONCE]
         if len(once) < _ONCE_BYTES:
             raise Trouble(400, "broken_form")
@@ -65,7 +61,7 @@ async def make_case(
             # The form is from before the case was deleted; what it sends begins another.
             new = await run_in_threadpool(Secrets.of, secrets.token_urlsafe(_ONCE_BYTES))
             await run_in_threadpool(intake.take_sent, new, fields, file, told)
-    return await run_in_threadpool(_opened, request, database, new, whole)
+    return await run_in_threadpool(_opened, request, intake.database, new, whole)
 
 
 def _opened(request: Request, database: DatabaseDep, new: Secrets, whole: bool) -> Response:
