@@ -198,6 +198,42 @@ corrections = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# What several calls show together; it stands on its proofs alone, and each of those goes with its call.
+conduct_findings = sa.Table(
+    "conduct_findings",
+    metadata,
+    sa.Column("number", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
+    sa.Column("id", sa.String(36), nullable=False, unique=True),
+    sa.Column("tenant_id", sa.String(63), nullable=False),
+    sa.Column("rule", sa.String(100), nullable=False),
+    sa.Column("judged_by", sa.Text, nullable=False),
+    sa.Column("borrower_ref", sa.String(200)),
+    sa.Column("first_at", UtcTime, nullable=False),
+    sa.Column("last_at", UtcTime, nullable=False),
+    sa.Column("count", sa.Integer, nullable=False),
+    sa.Column("at_most", sa.Integer),
+    sa.Index("conduct_findings_of_tenant", "tenant_id", "number"),
+    sa.Index("conduct_findings_of_borrower", "tenant_id", "borrower_ref", "number"),
+    sqlite_autoincrement=True,
+)
+
+conduct_proofs = sa.Table(
+    "conduct_proofs",
+    metadata,
+    sa.Column("finding_id", sa.String(36), sa.ForeignKey("conduct_findings.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("called_at", UtcTime, nullable=False),
+    sa.Column("collector_id", sa.String(200)),
+    sa.Column("agency", sa.String(200)),
+    sa.Column("contact", sa.String(20)),
+    sa.Column("contact_refused", sa.Boolean, nullable=False),
+    sa.Column("agreed_hours", sa.Boolean, nullable=False),
+    sa.Column("duration_s", sa.Float, nullable=False),
+    sa.Column("borrower_speech_s", sa.Float, nullable=False),
+    sa.Column("unknown_speech_s", sa.Float, nullable=False),
+    sa.Index("conduct_proofs_of_call", "call_id"),
+)
+
 audit_log = sa.Table(
     "audit_log",
     metadata,
