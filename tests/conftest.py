@@ -2,10 +2,8 @@ import os
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,13 +11,13 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import httpx2
 import numpy as np
-import psycopg
 import pytest
 import soundfile
+
+from tests.postgres import FORGETFUL, new_database, own_postgres
 
 ROOT = Path(__file__).parent.parent
 CALLS = Path(__file__).parent / "data" / "calls"
@@ -172,43 +170,11 @@ def long_call(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def postgres() -> Iterator[str]:
     """A PostgreSQL of our own, in a temporary folder; its URL."""
     needs_debian("postgresql")
-    programs = max(Path("/usr/lib/postgresql").glob("*/bin"))
-    user = "postgres" if os.geteuid() == 0 else None
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    folder = Path(tempfile.mkdtemp(prefix="callaudit-postgres-", dir="/tmp"))
-    if user:
-        shutil.chown(folder, user)
-    initdb: list[str | Path] = [
-        programs / "initdb",
-        "-D",
-        folder / "data",
-        "-U",
-        "callaudit",
-        "--auth=trust",
-        "--no-sync",
-    ]
-    subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
-    # These make it quick; it only has to outlive our own processes.
-    server: list[str | Path] = [programs / "postgres", "-D", folder / "data", "-p", str(port), "-k", folder, "-F"]
-    with subprocess.Popen(
-        server, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=user, cwd=folder
-    ) as process:
-        ready: list[str | Path] = [programs / "pg_isready", "-h", "127.0.0.1", "-p", str(port), "-q"]
-        deadline = time.monotonic() + 60
-        while subprocess.run(ready, check=False).returncode:
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
-        yield f"postgresql://callaudit@127.0.0.1:{port}/postgres"
-        process.send_signal(signal.SIGINT)
-        process.wait(30)
-    shutil.rmtree(folder)
+    with own_postgres(FORGETFUL) as server:
+        yield server.url
 
 
 @pytest.fixture
 def postgres_database(postgres: str) -> str:
     """An empty database of that PostgreSQL; its URL."""
-    name = f"calls_{uuid4().hex}"
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute(f'CREATE DATABASE "{name}"')
-    return f"{postgres.rpartition('/')[0]}/{name}"
+    return new_database(postgres)

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import uuid4
 
 import httpx2
-import psycopg
 import pytest
 import sqlalchemy as sa
 from pydantic import SecretStr
@@ -26,6 +25,7 @@ from app.recordings import Recordings
 from models.call import KINDS, Label, Speaker
 from pipelines.report import RecordingPart, Report, Scores, UtterancePart, summarise
 from pipelines.score import Engine, load_engine
+from tests.postgres import new_database
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 ALL_ROLES = frozenset(Role)
@@ -148,15 +148,6 @@ def report(said: Sequence[Said], recording_sha256: str) -> Report:
 @pytest.fixture(scope="session")
 def engine() -> Engine:
     return load_engine()
-
-
-def new_database(server: str) -> str:
-    """A database of its own on the server; its URL."""
-    name = f"lenders_{uuid4().hex}"
-    with psycopg.connect(server, autocommit=True) as connection:
-        # Trigrams of Chinese need a locale that knows its characters for letters.
-        connection.execute(f"CREATE DATABASE \"{name}\" TEMPLATE template0 ENCODING 'UTF8' LOCALE 'C.UTF-8'")
-    return f"{server.rpartition('/')[0]}/{name}"
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
