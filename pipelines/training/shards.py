@@ -5,7 +5,8 @@ import gzip
 import json
 import random
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ from pipelines.training.telephone import degrade
 from pipelines.training.texts import held_out
 
 HANZI = re.compile(r"[一-鿿]")
+HUMAN = "human"  # in the name of a shard of people's speech
 _SPEAKABLE = re.compile(r"[一-鿿，。？！]+")
 _FILTERS = torch.tensor(FeatureExtractor.get_mel_filters(16_000, 400, 80), dtype=torch.float32)
 _WINDOW = torch.hann_window(400)
@@ -68,18 +70,74 @@ def voiced(chooser: random.Random, variants: Sequence[str] = VOICES) -> Voice:
     return Voice(chooser.choice(variants), chooser.randint(15, 85), chooser.randint(25, 85), chooser.randint(165, 310))
 
 
-def write_shards(sources: list[list[str]], out: Path, seed: int, count: int, per_shard: int = 400) -> None:
-    """`count` shards of `per_shard` texts, each source as often as another, in random voices over random lines.
+@dataclass(frozen=True, slots=True)
+class Clip:
+    """One utterance."""
 
-    A shard holds `mel` (frames, 80) of all clips, `lengths`, `texts`, `syllables` (joined by spaces) and `spans`
-    (syllables of all clips, 2): first frame and end of each within its clip.
+    mel: NDArray[np.float16]  # (frames, 80), log10
+    text: str
+    syllables: tuple[str, ...]  # with tone number, one a Chinese character
+    spans: NDArray[np.int16]  # (syllables, 2), frames; (0, 2) where nobody knows when each syllable sounds
+    taught: NDArray[np.float16] | None = None  # (frames / 2, features) that a teacher hears in it
+
+
+def clip_of(
+    heard: NDArray[np.float32],
+    text: str,
+    syllables: Sequence[str],
+    spans: NDArray[np.float32],
+    *,
+    chooser: random.Random,
+    teach: Callable[[NDArray[np.float32]], NDArray[np.float16]] | None = None,
+) -> Clip:
+    """`heard`: samples, which get a little silence at both ends; `spans`: (syllables, 2), seconds."""
+    lead, tail = (np.zeros(int(chooser.uniform(0.05, 0.3) * 16_000), np.float32) for _ in range(2))
+    samples = np.concatenate([lead, heard, tail])
+    frames = ((spans + lead.size / 16_000) * 100).round().astype(np.int16)
+    return Clip(log_mel(samples), text, tuple(syllables), frames, teach(samples) if teach else None)
+
+
+def write_shard(clips: Sequence[Clip], target: Path) -> None:
+    """`mel` (frames, 80) of all clips, `lengths`, `texts`, `syllables` (joined by spaces), `spans` of all clips and how
+    many each has, `taught` of all clips if a teacher heard them. Whole or not at all.
     """
+    parts = {
+        "mel": np.concatenate([clip.mel for clip in clips]),
+        "lengths": np.array([len(clip.mel) for clip in clips]),
+        "texts": np.array([clip.text for clip in clips]),
+        "syllables": np.array([" ".join(clip.syllables) for clip in clips]),
+        "spans": np.concatenate([clip.spans for clip in clips]),
+        "timed": np.array([len(clip.spans) for clip in clips]),
+    }
+    taught = [clip.taught for clip in clips if clip.taught is not None]
+    if taught:
+        parts |= {"taught": np.concatenate(taught), "positions": np.array([len(heard) for heard in taught])}
+    with (target.parent / f".{target.name}").open("wb") as unfinished:
+        np.savez(unfinished, **parts)
+    Path(unfinished.name).rename(target)
+
+
+def read_shard(shard: Path) -> list[Clip]:
+    data = np.load(shard)
+    syllables = [tuple(str(joined).split()) for joined in data["syllables"]]
+    mels = np.split(data["mel"], np.cumsum(data["lengths"])[:-1])
+    timed = data["timed"] if "timed" in data else [len(s) for s in syllables]
+    spans = np.split(data["spans"], np.cumsum(timed)[:-1])
+    taught = np.split(data["taught"], np.cumsum(data["positions"])[:-1]) if "taught" in data else [None] * len(mels)
+    return [
+        Clip(mel, str(text), sounds, span, heard)
+        for mel, text, sounds, span, heard in zip(mels, data["texts"], syllables, spans, taught, strict=True)
+    ]
+
+
+def write_shards(sources: list[list[str]], out: Path, seed: int, count: int, per_shard: int = 400) -> None:
+    """`count` shards of `per_shard` texts, each source as often as another, in random voices over random lines."""
     chooser, noise_of = random.Random(seed), np.random.default_rng(seed)
     synthesizer = Synthesizer()
     before = np.zeros(0, np.float32)
     for number in range(count):
-        frames, texts, lengths, syllables, spans = [], [], [], [], []
-        while len(texts) < per_shard:
+        clips: list[Clip] = []
+        while len(clips) < per_shard:
             text = chooser.choice(chooser.choice(sources))
             speech = synthesizer.speak(text, voiced(chooser))
             if speech.samples.size < 3_200 or len(speech.syllables) != len(HANZI.findall(text)):
@@ -87,21 +145,8 @@ def write_shards(sources: list[list[str]], out: Path, seed: int, count: int, per
             samples = speech.samples
             heard = degrade(samples, noise_of, before if before.size >= samples.size else None)
             before = samples
-            lead = chooser.uniform(0.05, 0.3)
-            tail = np.zeros(int(chooser.uniform(0.05, 0.3) * 16_000), np.float32)
-            mel = log_mel(np.concatenate([np.zeros(int(lead * 16_000), np.float32), heard, tail]))
-            frames.append(mel)
-            texts.append(text)
-            lengths.append(len(mel))
-            syllables.append(" ".join(speech.syllables))
-            spans.append(((speech.spans + lead) * 100).round().astype(np.int16))
-        target = out / f"{seed:03d}-{number:04d}.npz"
-        with (out / f".{target.name}").open("wb") as unfinished:
-            np.savez(
-                unfinished, mel=np.concatenate(frames), lengths=lengths, texts=texts, syllables=syllables,
-                spans=np.concatenate(spans),
-            )  # fmt: skip
-        Path(unfinished.name).rename(target)
+            clips.append(clip_of(heard, text, speech.syllables, speech.spans, chooser=chooser))
+        write_shard(clips, out / f"{seed:03d}-{number:04d}.npz")
 
 
 if __name__ == "__main__":

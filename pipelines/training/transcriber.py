@@ -19,34 +19,25 @@ from typing import Literal, get_args
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from pipelines.training.nonspeech import SOUNDS, sound
-from pipelines.training.shards import HANZI, log_mel, read_texts
+from pipelines.training.shards import HANZI, HUMAN, Clip, log_mel, read_shard, read_texts
 from pipelines.training.synthesis import pinyin
 
 WINDOW_FRAMES = 3_000
 LONGEST_TEXT = 440
+_HUMAN_SHARE = 0.6  # shards of people's speech, of half the clips, after each synthetic one
 TONES = 6  # 0 where nobody speaks, 5 the neutral one
-WEIGHTS = {"syllable": 0.5, "before": 0.2, "tone": 0.2, "decoding": 1.0, "following": 0.3}
+TEACHER = 512  # features of the teacher, Whisper base
+WEIGHTS = {"teacher": 0.3, "syllable": 0.5, "before": 0.2, "tone": 0.2, "decoding": 1.0, "following": 0.3}
 GUIDED = ((1, 0), (2, 0))  # (layer, head) of the decoder that are taught to follow the sound; they give word times
 SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>", "<|nospeech|>")
 EOT, START, ZH, TRANSCRIBE, NO_TIMESTAMPS, NO_SPEECH = range(len(SPECIAL))
 PROMPT = (START, ZH, TRANSCRIBE, NO_TIMESTAMPS)
 
 Stage = Literal["encoder", "decoder", "joint", "windows"]
-
-
-@dataclass(frozen=True, slots=True)
-class Clip:
-    """One synthetic utterance."""
-
-    mel: NDArray[np.float16]  # (frames, 80), log10
-    text: str
-    syllables: tuple[str, ...]  # with tone number, one a Chinese character
-    spans: NDArray[np.int16]  # (syllables, 2), frames
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +48,9 @@ class Batch:
     tone: Tensor
     tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
     silent: Tensor  # (batch,) nobody speaks
-    sounding: Tensor  # (batch, text tokens, 2): positions at which a token sounds, half open; empty for a mark
+    sounding: Tensor  # (batch, text tokens, 2): positions at which a token sounds, half open; empty if none is known
+    taught: Tensor  # (taught positions, TEACHER): what a teacher hears there
+    taught_at: Tensor  # (taught positions, 2): row and position of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +117,7 @@ class Recogniser(nn.Module):
                 "tone": nn.Linear(config.d_model, TONES),
             }
         )
+        self.teacher = nn.Linear(config.d_model, TEACHER)  # student's hearing as its teacher's; only in training
         with torch.no_grad():
             positions = self.whisper.model.decoder.embed_positions.weight
             positions.copy_(_sinusoids(*positions.shape) * 0.1)
@@ -160,6 +154,9 @@ class Recogniser(nn.Module):
             return self._decoding(hidden, batch)
         hidden = self.encode(batch.mel)
         heard = {name: self._frames(name, hidden, getattr(batch, name)) for name in self.frame}
+        if len(batch.taught):
+            row, position = batch.taught_at.T
+            heard["teacher"] = nn.functional.mse_loss(self.teacher(hidden[row, position]), batch.taught)
         return heard if stage == "encoder" else heard | self._decoding(hidden, batch)
 
     def _frames(self, name: str, hidden: Tensor, targets: Tensor) -> Tensor:
@@ -200,23 +197,19 @@ def _sinusoids(length: int, channels: int) -> Tensor:
 
 
 def clips(folder: Path, chooser: random.Random) -> Iterator[list[Clip]]:
-    """Shard after shard in random order, for ever; shards that appear meanwhile join in."""
+    """Shard after shard in random order, for ever; shards that appear meanwhile join in.
+
+    What people said is rare and comes again and again, beside ever new synthetic speech.
+    """
     while True:
         shards = sorted(folder.glob("[0-9]*.npz"))
-        chooser.shuffle(shards)
-        for shard in shards[:40]:
+        human = [shard for shard in shards if HUMAN in shard.name]
+        synthetic = [shard for shard in shards if HUMAN not in shard.name]
+        chooser.shuffle(synthetic)
+        for shard in synthetic[:40]:
             yield read_shard(shard)
-
-
-def read_shard(shard: Path) -> list[Clip]:
-    data = np.load(shard)
-    syllables = [tuple(str(joined).split()) for joined in data["syllables"]]
-    mels = np.split(data["mel"], np.cumsum(data["lengths"])[:-1])
-    spans = np.split(data["spans"], np.cumsum([len(s) for s in syllables])[:-1])
-    return [
-        Clip(mel, str(text), sounds, span)
-        for mel, text, sounds, span in zip(mels, data["texts"], syllables, spans, strict=True)
-    ]
+            if human and chooser.random() < _HUMAN_SHARE:
+                yield read_shard(chooser.choice(human))
 
 
 def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int) -> Iterator[Batch]:
@@ -279,21 +272,29 @@ def nonspeech(chooser: random.Random, longest_s: float, count: int = 200) -> lis
 def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, chooser: random.Random) -> Batch:
     mel = torch.zeros(len(groups), 80, frames)
     heads = {name: torch.full((len(groups), frames // 2), -100) for name in ("syllable", "before", "tone")}
-    tokens, sounding = [], []
+    tokens, sounding, taught, taught_at = [], [], [], []
     for row, group in enumerate(groups):
         parts: list[Tensor] = []
         ids, places, begin, last = list(PROMPT), [], 0, 0
         spoken: list[tuple[int, int, int, int]] = []  # first position, end, syllable, tone
+        untimed: list[slice] = []
         for clip in group:
             if parts:
                 pause = torch.full((chooser.randint(0, 70), 80), float(parts[-1][:5].mean()))
                 parts.append(pause + 0.3 * torch.randn_like(pause))
                 begin += len(pause)
             parts.append(torch.from_numpy(clip.mel).float())
-            sounds = iter(zip(clip.syllables, (clip.spans + begin) // 2, strict=True))
+            timed = len(clip.spans) > 0
+            if clip.syllables and not timed:
+                untimed.append(slice(begin // 2, (begin + len(clip.mel)) // 2))
+            if clip.taught is not None:
+                count = min(len(clip.taught), frames // 2 - begin // 2)
+                taught.append(torch.from_numpy(clip.taught[:count]).float())
+                taught_at.append(torch.stack([torch.full((count,), row), begin // 2 + torch.arange(count)], dim=1))
+            sounds = iter(zip(clip.syllables, (clip.spans + begin) // 2, strict=timed))
             for character in clip.text:
                 place = (0, 0)
-                if HANZI.match(character):
+                if timed and HANZI.match(character):
                     syllable, span = next(sounds)
                     place = (int(span[0]), max(int(span[1]), int(span[0]) + 1))
                     spoken.append((*place, vocabulary.syllable_id.get(syllable[:-1], 0), int(syllable[-1])))
@@ -307,6 +308,8 @@ def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, choos
         mel[row, :, : len(heard)] = heard.T
         for target in heads.values():
             target[row, : (len(heard) + 1) // 2] = 0
+            for unknown in untimed:
+                target[row, unknown] = -100
         for first, end, syllable, tone in spoken:
             for name, value in (("syllable", syllable), ("before", last), ("tone", tone)):
                 heads[name][row, first:end] = value
@@ -321,6 +324,8 @@ def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, choos
         tokens=torch.tensor([t + [-100] * (longest - len(t)) for t in tokens]),
         silent=torch.tensor([not places for places in sounding]),
         sounding=torch.tensor([p + [(0, 0)] * (most - len(p)) for p in sounding]).reshape(len(groups), most, 2),
+        taught=torch.cat(taught) if taught else torch.zeros(0, TEACHER),
+        taught_at=torch.cat(taught_at) if taught_at else torch.zeros(0, 2, dtype=torch.long),
     )
 
 
@@ -347,7 +352,9 @@ def train(options: Training) -> None:
 
         restore(model, vocabulary, options.init)
     elif options.init:
-        model.load_state_dict(torch.load(options.init, weights_only=True)["model"])
+        missing, unknown = model.load_state_dict(torch.load(options.init, weights_only=True)["model"], strict=False)
+        if unknown or any(not name.startswith("teacher.") for name in missing):
+            raise ValueError(f"{options.init} is not of this vocabulary and shape: {[*missing, *unknown]}")
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
     if options.stage == "windows":
@@ -355,7 +362,7 @@ def train(options: Training) -> None:
     else:
         batches = short_batches(options.shards, vocabulary, chooser, options.batch)
     began = reported = time.monotonic()
-    sums = Counter[str]()
+    sums, counts = Counter[str](), Counter[str]()
     for batch in batches:
         spent = (time.monotonic() - began) / 60 / options.minutes
         if spent >= 1:
@@ -371,13 +378,15 @@ def train(options: Training) -> None:
         optimiser.step()
         step += 1
         sums.update({name: part.item() for name, part in losses.items()})
-        sums.update(seconds=int((batch.syllable >= 0).sum()) / 50, n=1)
+        counts.update(losses)
+        sums.update(seconds=int((batch.syllable >= 0).sum()) / 50)
         if step % 50 == 0:
-            means = " ".join(f"{name} {sums[name] / sums['n']:.3f}" for name in losses)
+            means = " ".join(f"{name} {sums[name] / count:.3f}" for name, count in counts.items())
             speed = sums["seconds"] / (time.monotonic() - reported)
             minute = spent * options.minutes
             print(f"{options.stage} step {step} minute {minute:.1f} {means} speed {speed:.0f}x", flush=True)
             sums.clear()
+            counts.clear()
             reported = time.monotonic()
         if step % 500 == 0:
             save(model, options.out)
