@@ -5,13 +5,13 @@ from fastapi import FastAPI
 from app.borrowers import case, evidence, letters, recording, start, uploads
 from app.borrowers.gate import Gate
 from app.borrowers.listening import new_locks
-from app.borrowers.pages import Pages
+from app.borrowers.pages import new_pages
 from app.borrowers.rules import read_rules
 from app.config import Settings
 
 
 def add_borrower_pages(app: FastAPI, settings: Settings) -> None:
-    app.state.pages = Pages()
+    app.state.pages = new_pages()
     app.state.rules = read_rules()
     app.state.listening_locks = new_locks()
     app.state.gate = Gate(settings.borrower_uploads_per_hour)

@@ -25,14 +25,15 @@ from app.borrowers.deps import (
 )
 from app.borrowers.forms import LONGEST_LINE, received, told_of
 from app.borrowers.intake import IntakeDep
-from app.borrowers.pages import go, local_time, with_cookie
 from app.borrowers.route import pages_router
 from app.borrowers.start import CODE_COOKIE, CODE_SHOWN_FOR
 from app.borrowers.timeline import timeline, when
-from app.borrowers.trouble import Trouble, call_key
+from app.borrowers.trouble import call_key
 from app.calls import Status
 from app.cases import CaseRecording
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
+from app.pages import go, local_time, with_cookie
+from app.trouble import Trouble
 
 router = pages_router("/case/{link}")
 

@@ -5,14 +5,16 @@ from typing import Annotated, cast
 from fastapi import Depends, Request
 
 from app import cases
-from app.borrowers.forms import Fields, fields_of
 from app.borrowers.gate import Gate
 from app.borrowers.listening import Listener
-from app.borrowers.pages import Pages, pages_of
+from app.borrowers.pages import pages_of
 from app.borrowers.rules import Rules
-from app.borrowers.trouble import NeedsCode, Trouble
+from app.borrowers.trouble import NeedsCode
 from app.cases import Case, CaseRecording
 from app.deps import DatabaseDep, RecordingsDep, SettingsDep
+from app.forms import Fields, fields_of
+from app.pages import Pages
+from app.trouble import Trouble
 
 VISIT_COOKIE = "visit"
 

@@ -14,16 +14,16 @@ from starlette.responses import StreamingResponse
 from app import corrections, signing, timestamping
 from app.borrowers.deps import GateDep, PagesDep, RecordingDep, VisitedCase, address_of
 from app.borrowers.forms import received
-from app.borrowers.pages import CHINA, HEADERS
 from app.borrowers.recording import report_of
 from app.borrowers.route import pages_router
 from app.borrowers.transcript import conversation
-from app.borrowers.trouble import Trouble
 from app.calls import Status
 from app.cases import BORROWER, CaseRecording
 from app.custody import custody
 from app.decoding import decode_limits
 from app.deps import DatabaseDep, RecordingsDep, SettingsDep
+from app.pages import CHINA, HEADERS
+from app.trouble import Trouble
 from pipelines.evidence.bundle import bundle
 from pipelines.evidence.errors import EvidenceError
 from pipelines.evidence.exhibit import Correction, Stated

@@ -1,13 +1,12 @@
-"""Request -> the fields of a form, cleaned, and its file on disk; a form is never refused for an optional field."""
+"""Request -> the fields of a form and its file on disk; a form is never refused for an optional field."""
 
 import hashlib
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import date, time
 from pathlib import Path
 from tempfile import NamedTemporaryFile
-from urllib.parse import parse_qsl
 
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
@@ -16,31 +15,16 @@ from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
-from app.borrowers.trouble import Trouble
 from app.cases import Told
+from app.forms import Fields, clean, fields_of
 from app.incoming import Upload, persist
 from app.recordings import MEDIA_TYPE_BYTES
+from app.trouble import Trouble
 from models.errors import TooLarge
 
-_FORM_BYTES = 2**20
 _ENVELOPE_BYTES = 256 * 1024  # fields and boundaries come on top of the file
 LONGEST_LINE = 1000  # characters; names and numbers
 LONGEST_TEXT = 100_000  # a letter
-# Kept: tab and line feed. Gone: what no database takes or no reader sees.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
-
-Fields = Mapping[str, str]
-
-
-async def fields_of(request: Request) -> Fields:
-    """Of a form without a file. Raises Trouble."""
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _FORM_BYTES:
-            raise Trouble(413, "form_too_large")
-    pairs = parse_qsl(body.decode("utf8", "replace"), keep_blank_values=True, errors="replace")
-    return {name: clean(value) for name, value in pairs}
 
 
 @asynccontextmanager
@@ -86,10 +70,6 @@ def told_of(fields: Fields) -> tuple[Told, bool]:
     )
     whole = on is not None and at is not None and all(len(line) <= LONGEST_LINE for line in lines.values())
     return told, whole
-
-
-def clean(text: str) -> str:
-    return _CONTROL.sub("", text.replace("\r\n", "\n").replace("\r", "\n"))
 
 
 def _date(written: str) -> str | None:

@@ -8,7 +8,7 @@ import limits
 from limits.storage import MemoryStorage
 from limits.strategies import MovingWindowRateLimiter
 
-from app.borrowers.trouble import Trouble
+from app.trouble import Trouble
 
 _CODES = limits.parse("60/minute")
 _BUNDLES = limits.parse("60/hour")

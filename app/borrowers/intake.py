@@ -11,18 +11,18 @@ import sqlalchemy as sa
 from fastapi import Depends
 
 from app import calls, cases
-from app.borrowers.forms import Fields
-from app.borrowers.pages import CHINA
-from app.borrowers.trouble import Trouble
 from app.borrowers.uploads import handed_in, hashed
 from app.calls import NewCall
 from app.cases import Secrets, Told
 from app.config import Settings
 from app.decoding import refuse_unreadable
 from app.deps import DatabaseDep, JobsDep, RecordingsDep, SettingsDep
+from app.forms import Fields
 from app.incoming import Upload
 from app.jobs import JobQueue
+from app.pages import CHINA
 from app.recordings import Recordings, media_type
+from app.trouble import Trouble
 from models.errors import CallError
 
 _OTHER_IS_DONE_WITHIN_S = 3.0

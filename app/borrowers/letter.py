@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 
-from app.borrowers.pages import short_clock
 from app.borrowers.rules import Rule, Rules
 from app.borrowers.timeline import Timeline, timeline, when
 from app.borrowers.transcript import Said, kinds_in
 from app.cases import CaseRecording
+from app.pages import short_clock
 from pipelines.evidence.words import LABELS, SPEAKERS, probability
 
 _MOST_QUOTES = 12  # of one recording; the bundle has them all

@@ -11,15 +11,15 @@ from app.borrowers.deps import CaseWithForm, FieldsDep, PagesDep, RulesDep, Visi
 from app.borrowers.forms import LONGEST_TEXT
 from app.borrowers.letter import Heard, draft
 from app.borrowers.letter_pdf import as_pdf
-from app.borrowers.pages import CHINA, HEADERS, go
 from app.borrowers.recording import report_of
 from app.borrowers.route import pages_router
 from app.borrowers.rules import Rules
 from app.borrowers.transcript import conversation
-from app.borrowers.trouble import Trouble
 from app.calls import Status
 from app.cases import Case
 from app.deps import DatabaseDep
+from app.pages import CHINA, HEADERS, go
+from app.trouble import Trouble
 
 router = pages_router("/case/{link}")
 

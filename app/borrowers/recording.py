@@ -18,17 +18,17 @@ from app.borrowers.deps import (
     recording_of,
 )
 from app.borrowers.forms import LONGEST_LINE, told_of
-from app.borrowers.pages import HEADERS, go
 from app.borrowers.route import pages_router
 from app.borrowers.timeline import when
 from app.borrowers.transcript import UTTERANCES_A_PAGE, conversation, kinds_in, page_of
-from app.borrowers.trouble import Trouble
 from app.calls import Status
 from app.cases import Case, CaseRecording
 from app.corrections import Correction
 from app.deps import DatabaseDep, JobsDep, RecordingsDep
 from app.page import WAVEFORM_BARS
+from app.pages import HEADERS, go
 from app.ranges import Asked, answer
+from app.trouble import Trouble
 from models.call import KINDS, Speaker
 from pipelines.report import Report
 

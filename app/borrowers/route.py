@@ -1,103 +1,37 @@
-"""The class of every borrower's route: no form from another site, and whatever goes wrong is told as a page."""
+"""What goes wrong on a borrower's page -> a page that tells it."""
 
 import logging
-from collections.abc import Callable, Coroutine
-from typing import Any
-from urllib.parse import urlsplit
 
-import sqlalchemy as sa
 from fastapi import APIRouter, Request, Response
-from fastapi.exceptions import RequestValidationError
-from fastapi.routing import APIRoute
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect
 
-from app.borrowers.pages import HEADERS, pages_of
-from app.borrowers.trouble import NeedsCode, Trouble, call_key
+from app.borrowers.pages import pages_of
+from app.borrowers.trouble import NeedsCode, call_key
 from app.cases import CaseGone
-from app.errors import Refused, problem_of
+from app.errors import problem_of
 from app.logs import where
+from app.page_route import page_router, show_trouble, trouble_of
+from app.trouble import Trouble
 from models.errors import CallError
 
 _log = logging.getLogger(__name__)
-_Handler = Callable[[Request], Coroutine[Any, Any, Response]]
-
-
-class PageRoute(APIRoute):
-    def get_route_handler(self) -> _Handler:
-        answer = super().get_route_handler()
-
-        async def handle(request: Request) -> Response:
-            try:
-                if request.method not in ("GET", "HEAD"):
-                    _refuse_other_sites(request)
-                response = await answer(request)
-            except NeedsCode as needed:
-                return pages_of(request).show(request, "code.html", 403, wrong=None, **_asked(needed))
-            except Trouble as trouble:
-                return show_trouble(request, trouble)
-            except ClientDisconnect:
-                raise
-            except Exception as error:  # the last place where it can become a page
-                return show_trouble(request, _trouble_of(error))
-            for name, value in HEADERS.items():
-                response.headers.setdefault(name, value)
-            return response
-
-        return handle
 
 
 def pages_router(prefix: str = "") -> APIRouter:
-    """Its routes are no part of the API's description: they are for people."""
-    return APIRouter(prefix=prefix, route_class=PageRoute, include_in_schema=False)
+    return page_router(prefix, _tell)
 
 
-def show_trouble(request: Request, trouble: Trouble) -> Response:
-    pages = pages_of(request)
-    words = pages.words(request)
-    key = trouble.key if words.has(f"trouble.{trouble.key}") else "call_other"
-    told = words(f"trouble.{key}", **trouble.values)
-    todo = words(f"trouble.{key}_todo", **trouble.values)
-    response = pages.show(request, "trouble.html", trouble.status, told=told, todo=todo)
-    response.headers.update(trouble.headers)
-    return response
-
-
-def _trouble_of(error: Exception) -> Trouble:
-    problem = problem_of(error)
+def _tell(request: Request, error: Exception) -> Response:
     match error:
+        case NeedsCode():
+            asked = {"link": error.link, "action": error.action, "kept": error.kept}
+            return pages_of(request).show(request, "code.html", 403, wrong=None, **asked)
         case CaseGone():
             trouble = Trouble(410, "deleted_case")
         case CallError():
+            problem = problem_of(error)
             trouble = Trouble(problem.status, call_key(problem.type))
-        case RequestValidationError():
-            trouble = Trouble(422, "form")
-        case HTTPException():
-            trouble = Trouble(error.status_code, "nothing_here" if error.status_code == 404 else "form")
-        case Refused():
-            trouble = Trouble(problem.status, "held" if problem.status == 409 else "form", error.headers)
-        case sa.exc.OperationalError() | sa.exc.TimeoutError() if problem.status == 503:
-            trouble = Trouble(503, "busy", {"retry-after": "5"})
-        case _ if problem.status == 507:
-            trouble = Trouble(507, "full")
+            if trouble.status >= 500:
+                _log.error("%s: %s", trouble.key, where(error))
         case _:
-            trouble = Trouble(500, "unforeseen")
-    if trouble.status >= 500:
-        _log.error("%s: %s", trouble.key, where(error))
-    return trouble
-
-
-def _refuse_other_sites(request: Request) -> None:
-    """A page elsewhere must not send forms in the borrower's name."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
-    else:
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
-    if foreign:
-        raise Trouble(403, "other_site")
-
-
-def _asked(needed: NeedsCode) -> dict[str, object]:
-    return {"link": needed.link, "action": needed.action, "kept": needed.kept}
+            trouble = trouble_of(error)
+    return show_trouble(pages_of(request), request, trouble, "call_other")

@@ -11,12 +11,12 @@ from app import cases
 from app.borrowers.deps import VISIT_COOKIE, GateDep, PagesDep, RulesDep, address_of, path_of
 from app.borrowers.forms import LONGEST_LINE, received, told_of
 from app.borrowers.intake import IntakeDep
-from app.borrowers.pages import LANGUAGE_COOKIE, go, with_cookie
 from app.borrowers.route import pages_router
-from app.borrowers.trouble import Trouble
-from app.borrowers.words import Language
 from app.cases import CaseGone, Secrets
 from app.deps import DatabaseDep, SettingsDep
+from app.pages import LANGUAGE_COOKIE, go, with_cookie
+from app.trouble import Trouble
+from app.words import Language
 from models.call import KINDS
 
 router = pages_router()
@@ -88,11 +88,7 @@ def switch_language(language: Language, request: Request, back: str = "/") -> Re
 
 @router.get("/static/{digest}/{name}")
 def static_file(digest: str, name: Literal["pages.css", "pages.js"], pages: PagesDep) -> Response:
-    file = pages.static[name]
-    headers = {"x-content-type-options": "nosniff", "cache-control": "public, max-age=31536000, immutable"}
-    if file.path != f"/static/{digest}/{name}":
-        headers["cache-control"] = "no-store"  # an old page that asks for an old file gets the new one
-    return Response(file.content, media_type=file.media_type, headers=headers)
+    return pages.file(digest, name)
 
 
 @router.get("/favicon.ico")

@@ -20,10 +20,10 @@ from starlette.requests import ClientDisconnect
 
 from app.borrowers.deps import GateDep, address_of
 from app.borrowers.route import pages_router
-from app.borrowers.trouble import Trouble
 from app.deps import RecordingsDep, SettingsDep
 from app.incoming import Upload
 from app.recordings import MEDIA_TYPE_BYTES
+from app.trouble import Trouble
 from models.errors import EmptyRecording, TooLarge
 
 router = pages_router("/uploads")

@@ -12,8 +12,8 @@ import pytest
 
 from app import calls, corrections
 from app.borrowers.rules import read_rules
-from app.borrowers.words import Language, read_words
 from app.errors import problem_of
+from app.words import Language, read_words
 from models.call import Label, Speaker
 from models.errors import TooLong
 from tests.borrowers.conftest import MadeCase, Site
@@ -252,7 +252,7 @@ def test_hour_of_conversation_is_light_and_quick(site: Site) -> None:
 
 
 def test_both_languages_have_the_same_texts_and_templates_use_no_others() -> None:
-    chinese, english = (read_words(language).texts for language in Language)
+    chinese, english = (read_words("app.borrowers", language).texts for language in Language)
     assert set(chinese) == set(english)
     for key, text in chinese.items():
         assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", english[key])), key

@@ -1,4 +1,4 @@
-"""texts/LANGUAGE.toml -> the words of the pages in that language."""
+"""texts/LANGUAGE.toml of an audience -> the words of its pages in that language."""
 
 import tomllib
 from collections.abc import Mapping
@@ -31,7 +31,8 @@ class Words:
         return key in self.texts
 
 
-def read_words(language: Language) -> Words:
-    written = tomllib.loads((resources.files("app.borrowers") / "texts" / f"{language}.toml").read_text("utf8"))
+def read_words(package: str, language: Language) -> Words:
+    """`package`: the audience's, as "app.borrowers"."""
+    written = tomllib.loads((resources.files(package) / "texts" / f"{language}.toml").read_text("utf8"))
     texts = {f"{section}.{name}": text for section, some in written.items() for name, text in some.items()}
     return Words(language, texts)
