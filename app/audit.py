@@ -37,6 +37,8 @@ class Action(StrEnum):
     WEBHOOK_REMOVED = "webhook.removed"
     WEBHOOK_ROTATED = "webhook.rotated"
     WEBHOOK_REPLAYED = "webhook.replayed"
+    WEBHOOK_DISABLED = "webhook.disabled"
+    WEBHOOK_ENABLED = "webhook.enabled"
 
 
 @dataclass(frozen=True, slots=True)

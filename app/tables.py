@@ -139,6 +139,50 @@ reviews = sa.Table(
     sqlite_autoincrement=True,
 )
 
+# An analyst who signed in with a key; nothing of what the key may do is kept, so that revoking it ends the session.
+qa_sessions = sa.Table(
+    "qa_sessions",
+    metadata,
+    sa.Column("secret_sha256", sa.String(64), primary_key=True),
+    sa.Column("key_prefix", sa.String(12), sa.ForeignKey("api_keys.prefix"), nullable=False),
+    sa.Column("expires_at", UtcTime, nullable=False, index=True),
+)
+
+qa_filters = sa.Table(
+    "qa_filters",
+    metadata,
+    sa.Column("id", sa.String(36), primary_key=True),
+    sa.Column("tenant_id", sa.String(63), sa.ForeignKey("tenants.id"), nullable=False),
+    sa.Column("name", sa.String(60), nullable=False),
+    sa.Column("query", sa.Text, nullable=False),
+    sa.Column("made_by", sa.String(40), nullable=False),
+    sa.Column("created_at", UtcTime, nullable=False),
+    sa.Index("qa_filter_once_a_name", "tenant_id", "name", unique=True),
+)
+
+# What a done call's place in the queue depends on: the highest scores of speech that is not the borrower's, and how
+# many of its flagged utterances people have not decided about, or must hear.
+review_queue = sa.Table(
+    "review_queue",
+    metadata,
+    sa.Column("call_id", sa.String(36), sa.ForeignKey("calls.id", ondelete="CASCADE"), primary_key=True),
+    sa.Column("tenant_id", sa.String(63), nullable=False),
+    sa.Column("number", sa.BigInteger, nullable=False),
+    sa.Column("worst", sa.Float, nullable=False),
+    sa.Column("place", sa.Integer),
+    sa.Column("threat", sa.Float, nullable=False),
+    sa.Column("insult", sa.Float, nullable=False),
+    sa.Column("third_party_contact", sa.Float, nullable=False),
+    sa.Column("flagged", sa.Integer, nullable=False),
+    sa.Column("undecided", sa.Integer, nullable=False),
+    sa.Column("awaiting", sa.Integer, nullable=False),
+    sa.Column("decided", sa.Integer, nullable=False),
+    sa.Index("review_queue_by_worst", "tenant_id", "worst", "number"),
+    sa.Index("review_queue_by_threat", "tenant_id", "threat", "number"),
+    sa.Index("review_queue_by_insult", "tenant_id", "insult", "number"),
+    sa.Index("review_queue_by_third_party", "tenant_id", "third_party_contact", "number"),
+)
+
 # A borrower's case has a tenant of its own, of the same id: what keeps tenants apart keeps borrowers apart.
 cases = sa.Table(
     "cases",
@@ -276,6 +320,7 @@ webhooks = sa.Table(
     sa.Column("previous_secret", sa.Text),
     sa.Column("previous_until", UtcTime),
     sa.Column("created_at", UtcTime, nullable=False),
+    sa.Column("disabled_at", UtcTime),
 )
 
 # The outbox: one row an event and webhook, written in the transaction of what it tells of.

@@ -31,7 +31,7 @@ class EventType(StrEnum):
 class State(StrEnum):
     PENDING = "pending"
     DELIVERED = "delivered"
-    DEAD = "dead"  # given up after a day; can be replayed
+    DEAD = "dead"  # given up, after a day or because the receiver is gone; can be replayed
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,7 @@ class Webhook:
     redacted: bool
     created_at: datetime
     previous_until: datetime | None  # until then the secret before this one signs too
+    disabled_at: datetime | None  # since its receiver said that it is gone, nothing is told
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +82,7 @@ def create(connection: sa.Connection, new: NewWebhook, keyring: Keyring) -> tupl
         redacted=new.redacted,
         created_at=datetime.now(UTC),
         previous_until=None,
+        disabled_at=None,
     )
     values = {name: getattr(webhook, name) for name in Webhook.__slots__}
     values |= {"events": ",".join(new.events), "secret": _seal(secret, keyring)}
@@ -131,6 +133,23 @@ def rotate(
     }
     changed = connection.execute(sa.update(webhooks).where(*_mine(tenant_id, webhook_id)).values(values)).rowcount
     return secret if changed else None
+
+
+def disable(connection: sa.Connection, webhook_id: str, because: str) -> bool:
+    """Gives up all that was still to be told. False if it was off already, or is no more."""
+    now, m = datetime.now(UTC), webhook_messages.c
+    on = (webhooks.c.id == webhook_id, webhooks.c.disabled_at.is_(None))
+    changed = connection.execute(sa.update(webhooks).where(*on).values(disabled_at=now)).rowcount
+    waiting = (m.webhook_id == webhook_id, m.state == State.PENDING)
+    given_up = {"state": State.DEAD, "settled_at": now, "last_problem": because}
+    connection.execute(sa.update(webhook_messages).where(*waiting).values(given_up))
+    return bool(changed)
+
+
+def enable(connection: sa.Connection, tenant_id: str, webhook_id: str) -> bool:
+    """False if it was on already, or there is no such webhook."""
+    off = (*_mine(tenant_id, webhook_id), webhooks.c.disabled_at.is_not(None))
+    return bool(connection.execute(sa.update(webhooks).where(*off).values(disabled_at=None)).rowcount)
 
 
 def replay(connection: sa.Connection, webhook_id: str, message_ids: list[str] | None) -> int:

@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from standardwebhooks import Webhook as Signer
 
 from app import audit
+from app import webhooks as endpoints
 from app.audit import Action
 from app.encryption import Keyring
 from app.errors import Refused as Problematic
@@ -35,6 +36,8 @@ _CLAIMED_FOR = timedelta(minutes=2)  # longer than any request may take
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 3600.0
 _KEPT = timedelta(days=30)
+_GONE = 410  # as of Standard Webhooks: the receiver wants nothing more
+_OFF = "the webhook was switched off, since its receiver answered 410 Gone"
 
 
 class Poster(Protocol):
@@ -58,6 +61,14 @@ class _Claimed:
     secret: str
     previous_secret: str | None
     previous_until: datetime | None
+    disabled_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    problem: str
+    wait_s: float = 0.0  # the shortest pause that the receiver asks for
+    for_good: bool = False  # nothing more is to be sent to this receiver
 
 
 class Deliverer:
@@ -129,7 +140,7 @@ class Deliverer:
             earlier.c.number < m.number,
         )
         due = (m.state == State.PENDING, m.due_at <= now, ~blocked, m.webhook_id.not_in(busy))
-        names = ("url", "redacted", "secret", "previous_secret", "previous_until", "tenant_id")
+        names = ("url", "redacted", "secret", "previous_secret", "previous_until", "disabled_at", "tenant_id")
         query = (
             sa.select(
                 *(m[name] for name in ("number", "id", "webhook_id", "call_id", "event", "payload", "give_up_at")),
@@ -168,14 +179,16 @@ class Deliverer:
     def _deliver(self, claimed: _Claimed) -> None:
         try:
             with span("deliver webhook", call_id=claimed.call_id, message_id=claimed.id, event=claimed.event):
-                problem, wait_s = self._attempt(claimed)
-            self._settle(claimed, problem, wait_s)
+                failure = self._attempt(claimed)
+            self._settle(claimed, failure)
         finally:
             with self._lock:
                 self._busy.discard(claimed.webhook_id)
 
-    def _attempt(self, claimed: _Claimed) -> tuple[str | None, float]:
-        """What went wrong, None if nothing did, and the shortest pause that the receiver asks for, in seconds."""
+    def _attempt(self, claimed: _Claimed) -> _Failure | None:
+        """What went wrong; None if nothing did."""
+        if claimed.disabled_at is not None:  # it was written while its webhook was being switched off
+            return _Failure(_OFF, for_good=True)
         now = datetime.now(UTC)
         sealed = [claimed.secret]
         if claimed.previous_secret and claimed.previous_until and claimed.previous_until > now:
@@ -183,7 +196,7 @@ class Deliverer:
         try:
             signers = [Signer(unsealed(secret, self._keyring)) for secret in sealed]
         except Problematic:
-            return "its secret is sealed with a key that CALLAUDIT_ENCRYPTION_KEY does not hold", 0.0
+            return _Failure("its secret is sealed with a key that CALLAUDIT_ENCRYPTION_KEY does not hold")
         headers = {
             "content-type": "application/json",
             "user-agent": f"callaudit/{installed_version()}",
@@ -195,21 +208,19 @@ class Deliverer:
             answer = self._post(claimed.url, claimed.payload.encode(), headers)
         except Refused as error:
             self._count("refused")
-            return str(error), 0.0
+            return _Failure(str(error))
         except NoAnswer as error:
-            return str(error), 0.0
-        if 200 <= answer.status < 300:
-            return None, 0.0
-        redirect = ", and redirects are not followed" if 300 <= answer.status < 400 else ""
-        return f"it answered {answer.status}{redirect}", answer.retry_after_s or 0.0
+            return _Failure(str(error))
+        return _judged(answer)
 
-    def _settle(self, claimed: _Claimed, problem: str | None, wait_s: float) -> None:
+    def _settle(self, claimed: _Claimed, failure: _Failure | None) -> None:
         now = datetime.now(UTC)
-        values: dict[str, object] = {"last_problem": problem[:300] if problem else None}
+        values: dict[str, object] = {"last_problem": failure.problem[:300] if failure else None}
+        wait_s = failure.wait_s if failure else 0.0
         due_at = now + timedelta(seconds=max(_pause_s(claimed.attempt), min(wait_s, _LONGEST_PAUSE_S)))
-        if problem is None:
+        if failure is None:
             values |= {"state": State.DELIVERED, "settled_at": now}
-        elif due_at > claimed.give_up_at:
+        elif failure.for_good or due_at > claimed.give_up_at:
             values |= {"state": State.DEAD, "settled_at": now}
         else:
             values["due_at"] = due_at
@@ -217,12 +228,14 @@ class Deliverer:
         ours = (m.number == claimed.number, m.attempts == claimed.attempt, m.state == State.PENDING)
         with self._database.begin() as connection:
             changed = connection.execute(sa.update(webhook_messages).where(*ours).values(values)).rowcount
-            if changed and problem is None and not claimed.redacted and claimed.event == EventType.CALL_FLAGGED:
-                actor = f"webhook:{claimed.webhook_id}"
+            actor = f"webhook:{claimed.webhook_id}"
+            if changed and failure is None and not claimed.redacted and claimed.event == EventType.CALL_FLAGGED:
                 audit.record(connection, claimed.tenant_id, actor, Action.REPORT_SEEN, claimed.call_id)
-        became = "delivered" if problem is None else "dead" if "settled_at" in values else "failed"
+            if failure and failure.for_good and endpoints.disable(connection, claimed.webhook_id, _OFF):
+                audit.record(connection, claimed.tenant_id, actor, Action.WEBHOOK_DISABLED, claimed.webhook_id)
+        became = "delivered" if failure is None else "dead" if "settled_at" in values else "failed"
         self._count(became)
-        level = logging.INFO if problem is None else logging.WARNING
+        level = logging.INFO if failure is None else logging.WARNING
         _log.log(
             level,
             "message %s of call %s to webhook %s, attempt %d: %s%s",
@@ -231,8 +244,17 @@ class Deliverer:
             claimed.webhook_id,
             claimed.attempt,
             became,
-            f" ({problem})" if problem else "",
+            f" ({failure.problem})" if failure else "",
         )
+
+
+def _judged(answer: Answer) -> _Failure | None:
+    if 200 <= answer.status < 300:
+        return None
+    if answer.status == _GONE:
+        return _Failure("it answered 410 Gone, so the webhook was switched off", for_good=True)
+    redirect = ", and redirects are not followed" if 300 <= answer.status < 400 else ""
+    return _Failure(f"it answered {answer.status}{redirect}", answer.retry_after_s or 0.0)
 
 
 def forget_settled(engine: sa.Engine) -> int:

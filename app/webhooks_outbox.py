@@ -173,7 +173,8 @@ def _tell(
 ) -> None:
     told = sa.select(calls.c.tenant_id).where(calls.c.id == call_id).scalar_subquery()
     # Locked, so that none of them is removed before its message is in place.
-    query = sa.select(webhooks.c.id, webhooks.c.events, webhooks.c.redacted).where(webhooks.c.tenant_id == told)
+    on = (webhooks.c.tenant_id == told, webhooks.c.disabled_at.is_(None))
+    query = sa.select(webhooks.c.id, webhooks.c.events, webhooks.c.redacted).where(*on)
     wanting = [
         (row.id, row.redacted)
         for row in connection.execute(query.with_for_update(read=True, key_share=True))

@@ -68,6 +68,9 @@ class ShownWebhook(BaseModel):
     redacted: bool
     created_at: datetime
     previous_secret_signs_until: datetime | None
+    disabled_at: datetime | None = Field(
+        description="Since its receiver answered 410 Gone nothing is told to it; null: it is on"
+    )
     pending: int = Field(description="Messages that are still to be delivered")
     dead: int = Field(description="Messages that were given up, and can be replayed")
 
@@ -81,6 +84,7 @@ class ShownWebhook(BaseModel):
             redacted=webhook.redacted,
             created_at=webhook.created_at,
             previous_secret_signs_until=webhook.previous_until,
+            disabled_at=webhook.disabled_at,
             pending=pending,
             dead=dead,
         )
@@ -192,6 +196,18 @@ def rotate_secret(
     return NewSecret(secret=secret)
 
 
+@router.post("/{webhook_id}/enable")
+def enable_webhook(caller: Administering, webhook_id: str, database: DatabaseDep) -> ShownWebhook:
+    """Switches on again what a 410 Gone switched off. It is told what happens from now on; replay tells the rest."""
+    with database.begin() as connection:
+        _known(connection, caller, webhook_id)
+        if webhooks.enable(connection, caller.tenant_id, webhook_id):
+            audit.record(connection, caller.tenant_id, caller.name, Action.WEBHOOK_ENABLED, webhook_id)
+        webhook = _known(connection, caller, webhook_id)
+    counted = webhooks.counts(database, [webhook_id])
+    return ShownWebhook.of(webhook, *(counted.get((webhook_id, state), 0) for state in (State.PENDING, State.DEAD)))
+
+
 @router.get("/{webhook_id}/messages")
 def list_messages(
     *,
@@ -217,7 +233,8 @@ def replay_dead(
     """Delivers what was given up, for another 24 hours, under the same ids."""
     with database.begin() as connection:
         hold(connection, f"webhooks/{caller.tenant_id}")
-        _known(connection, caller, webhook_id)
+        if _known(connection, caller, webhook_id).disabled_at is not None:
+            raise refusal(409, "webhook disabled", "its receiver answered 410 Gone; enable the webhook first")
         number = webhooks.replay(connection, webhook_id, wanted.ids if wanted else None)
         if number:
             facts = {"messages": number}

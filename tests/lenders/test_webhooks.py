@@ -238,6 +238,59 @@ def test_day_counts_from_the_event(tenant: Tenant, lender: Receiver) -> None:
     assert row.give_up_at - row.created_at == GIVE_UP_AFTER == timedelta(hours=24)
 
 
+def test_receiver_that_is_gone_is_told_nothing_more_until_it_is_switched_on(
+    tenant: Tenant, lender: Receiver, deliverer: Deliverer
+) -> None:
+    webhook_id, secret = made(tenant, lender.url)
+    other_id, _ = made(tenant, f"{lender.url}/other", events=["call.failed"])
+    tenant.call(Said("打断你的腿", (THREAT,)))
+    lender.status = 410
+    before = datetime.now(UTC)
+    assert drain(deliverer) == 1  # call.flagged is not even tried
+    gone, other = tenant.get("/v1/webhooks").json()["webhooks"]
+    assert (gone["id"], gone["pending"], gone["dead"]) == (webhook_id, 0, 2)
+    assert before <= datetime.fromisoformat(gone["disabled_at"]) <= datetime.now(UTC)
+    assert (other["id"], other["disabled_at"]) == (other_id, None)
+    messages = tenant.get(f"/v1/webhooks/{webhook_id}/messages").json()["messages"]
+    assert [message["next_attempt_at"] for message in messages] == [None, None]
+    assert all("410 Gone" in message["last_problem"] for message in messages)
+    change(tenant.api, due_at=datetime.now(UTC))
+    assert drain(deliverer) == 0
+    tenant.call(Said("您好"))  # happens while it is off
+    assert drain(deliverer) == 0
+    expect_problem(tenant.post(f"/v1/webhooks/{webhook_id}/replay"), 409, "enable")
+    lender.status = 204
+    on = tenant.post(f"/v1/webhooks/{webhook_id}/enable")
+    assert (on.status_code, on.json()["disabled_at"], on.json()["dead"]) == (200, None, 2)
+    assert tenant.post(f"/v1/webhooks/{webhook_id}/replay").json() == {"replayed": 2}
+    tenant.call(Said("您好"))
+    assert drain(deliverer) == 3
+    assert [event["type"] for event in lender.events(secret)[1:]] == ["call.done", "call.flagged", "call.done"]
+    entries = audit.entries(tenant.api.database, tenant.id, None, 100, webhook_id)
+    deeds = [(entry.action, entry.actor) for entry in entries if entry.action != "webhook.made"]
+    me = entries[-1].actor
+    assert deeds == [("webhook.replayed", me), ("webhook.enabled", me), ("webhook.disabled", f"webhook:{webhook_id}")]
+
+
+def test_message_written_while_its_webhook_is_switched_off_is_not_sent(
+    tenant: Tenant, lender: Receiver, deliverer: Deliverer
+) -> None:
+    webhook_id, _ = made(tenant, lender.url)
+    tenant.call(Said("您好"))
+    with tenant.api.database.begin() as connection:
+        connection.execute(sa.update(webhooks).values(disabled_at=datetime.now(UTC)))
+    drain(deliverer)
+    assert lender.requests == []
+    assert states(tenant, webhook_id) == ["dead"]
+
+
+def test_enabling_what_is_on_changes_nothing(tenant: Tenant, lender: Receiver) -> None:
+    webhook_id, _ = made(tenant, lender.url)
+    assert tenant.post(f"/v1/webhooks/{webhook_id}/enable").json()["disabled_at"] is None
+    entries = audit.entries(tenant.api.database, tenant.id, None, 100, webhook_id)
+    assert [entry.action for entry in entries] == ["webhook.made"]
+
+
 def test_both_secrets_sign_for_a_while_after_rotation(tenant: Tenant, lender: Receiver, deliverer: Deliverer) -> None:
     webhook_id, old = made(tenant, lender.url)
     rotated = tenant.post(f"/v1/webhooks/{webhook_id}/rotate", json={"old_signs_for_hours": 1})
@@ -335,6 +388,7 @@ def test_another_tenants_webhook_is_unknown(api: Api, tenant: Tenant, lender: Re
         ("DELETE", ""),
         ("POST", "/rotate"),
         ("POST", "/replay"),
+        ("POST", "/enable"),
         ("GET", "/messages"),
     ):
         expect_problem(stranger.request(method, f"/v1/webhooks/{webhook_id}{path}"), 404)
