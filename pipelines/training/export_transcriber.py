@@ -11,7 +11,7 @@ from ctranslate2.specs import WhisperSpec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperForConditionalGeneration
 
-from pipelines.training.transcriber import SPECIAL, Recogniser, Vocabulary, configuration
+from pipelines.training.transcriber import SPECIAL, Recogniser, Vocabulary, configuration, load_weights
 
 # CTranslate2 takes a model for multilingual when its vocabulary holds the empty string.
 _BEFORE_TEXT_ENDS = ("", "<unk>")
@@ -100,6 +100,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     words = Vocabulary.load(options.vocabulary)
     recogniser = Recogniser(configuration(len(words)), len(words.syllables))
-    recogniser.load_state_dict(torch.load(options.weights, weights_only=True)["model"])
+    load_weights(recogniser, options.weights)
     pairs = [(int(layer), int(head)) for layer, head in (pair.split(".") for pair in options.heads.split(","))]
     export(recogniser, words, options.out, pairs)

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-
 from pipelines.training.export_transcriber import export
 from pipelines.training.shards import read_texts, write_shards
 from pipelines.training.transcriber import (
@@ -16,6 +14,7 @@ from pipelines.training.transcriber import (
     Training,
     Vocabulary,
     configuration,
+    load_weights,
     train,
 )
 
@@ -76,5 +75,5 @@ def train_from_scratch(texts: Sequence[Path], out: Path, effort: Effort | None =
         before = weights
     vocabulary = Vocabulary.load(words)
     recogniser = Recogniser(configuration(len(vocabulary)), len(vocabulary.syllables))
-    recogniser.load_state_dict(torch.load(work / "windows.pt", weights_only=True)["model"])
+    load_weights(recogniser, work / "windows.pt")
     export(recogniser, vocabulary, out, list(GUIDED))

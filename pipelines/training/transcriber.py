@@ -352,9 +352,7 @@ def train(options: Training) -> None:
 
         restore(model, vocabulary, options.init)
     elif options.init:
-        missing, unknown = model.load_state_dict(torch.load(options.init, weights_only=True)["model"], strict=False)
-        if unknown or any(not name.startswith("teacher.") for name in missing):
-            raise ValueError(f"{options.init} is not of this vocabulary and shape: {[*missing, *unknown]}")
+        load_weights(model, options.init)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
     if options.stage == "windows":
@@ -378,7 +376,7 @@ def train(options: Training) -> None:
         optimiser.step()
         step += 1
         sums.update({name: part.item() for name, part in losses.items()})
-        counts.update(losses)
+        counts.update(losses.keys())
         sums.update(seconds=int((batch.syllable >= 0).sum()) / 50)
         if step % 50 == 0:
             means = " ".join(f"{name} {sums[name] / count:.3f}" for name, count in counts.items())
@@ -391,6 +389,17 @@ def train(options: Training) -> None:
         if step % 500 == 0:
             save(model, options.out)
     save(model, options.out)
+
+
+def load_weights(model: Recogniser, path: Path) -> None:
+    """What `save` wrote. Raises ValueError if it is of another shape or vocabulary."""
+    try:
+        missing, unknown = model.load_state_dict(torch.load(path, weights_only=True)["model"], strict=False)
+    except RuntimeError as error:
+        raise ValueError(f"{path} is of another vocabulary or shape: {error}") from error
+    missing = [name for name in missing if not name.startswith("teacher.")]  # trained from here on
+    if missing or unknown:
+        raise ValueError(f"{path} is of another shape: {', '.join([*missing, *unknown])}")
 
 
 def save(model: Recogniser, path: Path) -> None:
