@@ -158,17 +158,24 @@ def import_(
     source: Annotated[str, typer.Option("--source", help="Where its recordings lie.", show_default=False)],
     tenant: Annotated[str, typer.Option(help="Whose calls they become.")] = "default",
 ) -> None:
-    """Put an archive's calls and recordings into the service. Run again, it adds what is not there yet."""
+    """Put an archive's calls, recordings and findings into the service. Run again, it adds what is not there yet."""
     from app.archive_import import import_calls  # noqa: PLC0415
+    from app.conduct_import import import_findings  # noqa: PLC0415
     from app.database import open_database  # noqa: PLC0415
     from app.recordings import Recordings  # noqa: PLC0415
 
     settings = read_settings()
     with _told(), open_database(settings) as database:
         done = import_calls(_store(place), _absolute(source), database, Recordings(settings), tenant)
+        found = import_findings(_store(place), database, tenant)
     for name, why in done.skipped:
         typer.echo(f"{name!r}: {why}", err=True)
     typer.echo(f"{done.added} added, {done.there} there already, {len(done.skipped)} left out")
+    if found is None:
+        typer.echo("no findings: `callaudit archive conduct` has not judged this archive", err=True)
+    else:
+        told = f"findings: {found.added} added, {found.there} there already, {found.removed} replaced"
+        typer.echo(f"{told}, {found.unproven} left out, whose calls are not there")
     if done.skipped:
         raise typer.Exit(_SOME_FAILED)
 

@@ -3,7 +3,7 @@
 import hashlib
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -44,7 +44,7 @@ def import_calls(store: Store, source: str, database: sa.Engine, recordings: Rec
     for table in store.scan(CALLS):
         for row in table.to_pylist():
             name = row["recording"]
-            call_id = str(uuid5(_NAMESPACE, f"{tenant_id}/{name}/{row['sha256']}"))
+            call_id = id_in_service(tenant_id, row)
             if _is_done(database, tenant_id, call_id):
                 done.there += 1
             elif row["codec"] == CODEC:
@@ -56,6 +56,11 @@ def import_calls(store: Store, source: str, database: sa.Engine, recordings: Rec
             else:
                 done.added += 1
     return done
+
+
+def id_in_service(tenant_id: str, row: Mapping[str, Any]) -> str:
+    """Of the call that such a row of an archive becomes."""
+    return str(uuid5(_NAMESPACE, f"{tenant_id}/{row['recording']}/{row['sha256']}"))
 
 
 def _place(source: str, name: str) -> str:

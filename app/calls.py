@@ -7,7 +7,7 @@ from enum import StrEnum
 
 import sqlalchemy as sa
 
-from app import audit, search, webhooks_outbox
+from app import audit, conduct, review_queue, search, webhooks_outbox
 from app.audit import Action
 from app.database import hold
 from app.errors import Problem, refusal
@@ -177,6 +177,7 @@ def remove(
         if sha256 is None:
             return False
         hold(connection, f"{tenant_id}/{sha256}")
+        conduct.forget_call(connection, call_id)
         # A hold that comes at the same moment either is seen here or finds no call any more.
         if not connection.execute(sa.delete(calls).where(*mine, calls.c.held_because.is_(None))).rowcount:
             raise refusal(409, "call held", "the call is held, so nobody deletes it; an administrator can let it go")
@@ -232,6 +233,7 @@ def finish(engine: sa.Engine, attempt: Attempt, report: Report) -> bool:
             if rows := [{"call_id": attempt.call_id, "label": str(label)} for label in labels]:
                 connection.execute(sa.insert(table), rows)
         search.index(connection, attempt.call_id, report)
+        review_queue.enter(connection, attempt.call_id, report)
         webhooks_outbox.tell_done(connection, attempt.call_id, report)
 
     return _change(

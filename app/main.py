@@ -14,8 +14,9 @@ from app.database import open_database
 from app.deps import State
 from app.edge import answer_problems
 from app.jobs import JobQueue, Scoring
-from app.lenders import audit, batch, calls, keeping, keys, reviews, scorecards, search, utterances, webhooks
+from app.lenders import audit, batch, calls, conduct, keeping, keys, reviews, scorecards, search, utterances, webhooks
 from app.metrics import Metrics
+from app.qa.app import add_qa_pages
 from app.recordings import Recordings
 from app.traces import send_traces
 from app.worker import Worker
@@ -70,11 +71,13 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
         reviews.router,
         search.router,
         scorecards.router,
+        conduct.router,
         webhooks.router,
         health.router,
     ):
         app.include_router(router)
     app.webhooks.include_router(webhooks.told)
+    add_qa_pages(app)
     if settings.borrower_pages == "on" or (settings.borrower_pages == "auto" and on_loopback):
         add_borrower_pages(app, settings)
     return app

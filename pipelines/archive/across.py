@@ -9,9 +9,10 @@ from datetime import UTC, datetime
 from itertools import groupby
 
 import pyarrow as pa
+from pydantic import ValidationError
 
 from pipelines.archive.errors import ArchiveError
-from pipelines.archive.schemas import CALLS, FINDINGS, FINDINGS_SCHEMA
+from pipelines.archive.schemas import CALLS, FINDINGS, FINDINGS_SCHEMA, RULES
 from pipelines.archive.scratch import put, scratch
 from pipelines.archive.store import Store
 from pipelines.conduct import Call, Finding, Rules, findings, unjudged
@@ -53,11 +54,23 @@ def judge_conduct(store: Store, rules: Rules) -> Judged:
             lacking.update(unjudged(of_one))
             found += findings(of_one, rules)
     rows = [{**asdict(finding), "title": _title(rules, finding.rule)} for finding in found]
+    stated = {**FINDINGS_SCHEMA.metadata, RULES: rules.model_dump_json(by_alias=True).encode()}
     try:
-        store.write_table(FINDINGS, pa.Table.from_pylist(rows, FINDINGS_SCHEMA))
+        store.write_table(FINDINGS, pa.Table.from_pylist(rows, FINDINGS_SCHEMA.with_metadata(stated)))
     except OSError as error:
         raise ArchiveError(f"{store.place} cannot be written ({error.strerror or error})") from error
     return Judged(calls, len(found), {name: count for name, count in lacking.items() if count})
+
+
+def judged_by(store: Store, findings: pa.Table) -> Rules:
+    """The rules that made these findings. Raises ArchiveError if they are not known."""
+    try:
+        return Rules.model_validate_json((findings.schema.metadata or {})[RULES])
+    except (KeyError, ValidationError):
+        raise ArchiveError(
+            f"{store.place}: its findings do not tell the rules that they were made by; "
+            "run `callaudit archive conduct` again"
+        ) from None
 
 
 def _title(rules: Rules, name: str) -> str:

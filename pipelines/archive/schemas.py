@@ -82,6 +82,7 @@ SCHEMAS = {
 }
 
 FINDINGS = "findings"
+RULES = b"callaudit_rules"  # in the file's metadata: the rules that judged, as JSON
 FINDINGS_SCHEMA = pa.schema(
     [
         ("rule", pa.string()),
