@@ -70,7 +70,7 @@ class Postgres:
         )
 
     def _answers(self) -> bool:
-        asked = [_programs() / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q"]
+        asked: list[str | Path] = [_programs() / "pg_isready", "-h", "127.0.0.1", "-p", str(self.port), "-q"]
         return not subprocess.run(asked, check=False).returncode
 
 
@@ -106,7 +106,15 @@ def _make_cluster(folder: Path, user: str | None) -> None:
     folder.mkdir(exist_ok=True)
     if user:
         shutil.chown(folder, user)
-    initdb = [_programs() / "initdb", "-D", folder / "data", "-U", "callaudit", "--auth=trust", "--no-sync"]
+    initdb: list[str | Path] = [
+        _programs() / "initdb",
+        "-D",
+        folder / "data",
+        "-U",
+        "callaudit",
+        "--auth=trust",
+        "--no-sync",
+    ]
     subprocess.run(initdb, check=True, capture_output=True, user=user, cwd=folder)
 
 
