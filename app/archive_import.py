@@ -26,7 +26,8 @@ from pipelines.report import Report
 _SENDER = "archive import"
 _CHUNK = 2**20
 _NAMESPACE: UUID = uuid5(NAMESPACE_URL, "callaudit:archive")
-_DETAILS = ("call_id", "collector_id", "agency", "borrower_ref", "direction")
+_DETAILS = ("call_id", "collector_id", "agency", "borrower_ref", "direction", "contact")
+_YES_OR_NO = ("contact_refused", "agreed_hours")
 
 
 @dataclass(slots=True)
@@ -94,7 +95,8 @@ def _add(
 
 def _new_call(row: dict[str, Any], call_id: str, tenant_id: str, size: int, head: bytes) -> NewCall:
     called_at: datetime | None = row["called_at"]
-    details = {name: row[name][:200] for name in _DETAILS if row[name]}
+    details: dict[str, str | bool] = {name: row[name][:200] for name in _DETAILS if row[name]}
+    details |= {name: row[name] for name in _YES_OR_NO if row[name] is not None}
     if called_at:
         details["called_at"] = called_at.isoformat()
     return NewCall(

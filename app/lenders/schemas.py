@@ -56,6 +56,9 @@ class Metadata(BaseModel):
     called_at: AwareDatetime | None = Field(default=None, description="With its offset, as 2026-03-01T20:15:00+08:00")
     direction: Literal["inbound", "outbound"] | None = None
     collector_channel: _Channel | None = Field(default=None, description="Which channel the collector speaks on")
+    contact: Literal["borrower", "third_party"] | None = Field(default=None, description="Who was called")
+    contact_refused: bool | None = Field(default=None, description="A third party asked not to be called again")
+    agreed_hours: bool | None = Field(default=None, description="The borrower agreed to this hour")
 
 
 def parsed(model: type[M], sent: bytes, *within: str) -> M:
