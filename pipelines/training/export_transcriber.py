@@ -3,6 +3,7 @@
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -65,15 +66,21 @@ def export(model: Recogniser, vocabulary: Vocabulary, out: Path, heads: list[tup
         suppress_tokens=[], begin_suppress_tokens=[place["<|endoftext|>"]], alignment_heads=[list(h) for h in heads],
         lang_to_id={"<|en|>": place["<|en|>"], "<|zh|>": place["<|zh|>"]},
     )  # fmt: skip
+    convert(spread, entries, trained, out)
+
+
+def convert(whisper: WhisperForConditionalGeneration, entries: list[str], chosen: Sequence[int], out: Path) -> None:
+    """Writes the folder. `entries`: the whole vocabulary; `chosen`: those of them that may ever be decoded."""
     bias = torch.full((len(entries),), _NEVER)
-    bias[trained] = 0.0
+    bias[list(chosen)] = 0.0
     with tempfile.TemporaryDirectory() as folder:
-        spread.save_pretrained(folder)
+        whisper.save_pretrained(folder)
         tokenizer = _tokenizer(entries)
         tokenizer.save_pretrained(folder)
         _Converter(folder, bias).convert(str(out), quantization="int8", force=True)
-        (out / "tokenizer.json").write_text(_tokenizer_json(entries), "utf8")
-    (out / "preprocessor_config.json").write_text(json.dumps({"feature_size": 80, "sampling_rate": 16_000}) + "\n")
+    (out / "tokenizer.json").write_text(_tokenizer_json(entries), "utf8")
+    features = {"feature_size": whisper.config.num_mel_bins, "sampling_rate": 16_000}
+    (out / "preprocessor_config.json").write_text(json.dumps(features) + "\n")
 
 
 def _tokenizer_json(entries: list[str]) -> str:
