@@ -161,6 +161,8 @@ class Recogniser(nn.Module):
 
     def _frames(self, name: str, hidden: Tensor, targets: Tensor) -> Tensor:
         known = targets >= 0
+        if not known.any():
+            return hidden.new_zeros(())
         return nn.functional.cross_entropy(self.frame[name](hidden[known]), targets[known])
 
     def _decoding(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
@@ -177,6 +179,8 @@ class Recogniser(nn.Module):
         place = torch.arange(hidden.shape[1])
         near = (place >= batch.sounding[..., :1]) & (place < batch.sounding[..., 1:])
         some = near.any(-1)
+        if not some.any():
+            return {"decoding": decoding}
         followed = [self._attention[layer][:, head, len(PROMPT) - 1 :][:, : near.shape[1]] for layer, head in GUIDED]
         following = sum(-((attention * near).sum(-1)[some] + 1e-4).log().mean() for attention in followed)
         return {"decoding": decoding, "following": following / len(GUIDED)}
@@ -207,9 +211,8 @@ def clips(folder: Path, chooser: random.Random) -> Iterator[list[Clip]]:
         synthetic = [shard for shard in shards if HUMAN not in shard.name]
         chooser.shuffle(synthetic)
         for shard in synthetic[:40]:
-            yield read_shard(shard)
-            if human and chooser.random() < _HUMAN_SHARE:
-                yield read_shard(chooser.choice(human))
+            said = read_shard(chooser.choice(human)) if human and chooser.random() < _HUMAN_SHARE else []
+            yield read_shard(shard) + said
 
 
 def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int) -> Iterator[Batch]:
