@@ -51,11 +51,22 @@ class Door:
     def admit(self, request: Request) -> Caller:
         """Raises Refused."""
         scheme, _, token = request.headers.get("authorization", "").partition(" ")
-        if not scheme and self._on_loopback and not keys.any_made(self._database):
-            _refuse_strangers_pages(request)
-            return Caller(DEFAULT_TENANT, frozenset(Role), None)
+        if not scheme and (local := self.local(request)):
+            return local
+        key = self.recognise(request, token.strip() if scheme.lower() == "bearer" else "")
+        return Caller(key.tenant_id, key.roles, key, token.strip())
+
+    def local(self, request: Request) -> Caller | None:
+        """The user of this machine, of whom nothing is asked before the first key is made. Raises Refused."""
+        if not self._on_loopback or keys.any_made(self._database):
+            return None
+        _refuse_strangers_pages(request)
+        return Caller(DEFAULT_TENANT, frozenset(Role), None)
+
+    def recognise(self, request: Request, token: str) -> Key:
+        """Raises Refused if there is no such key, or too many of this address were none."""
         address = request.client.host if request.client else "nowhere"
-        prefix = keys.prefix_of(token.strip()) if scheme.lower() == "bearer" else None
+        prefix = keys.prefix_of(token)
         # Guesses at one key are counted apart, so that they lock out nobody but that key's own guesser.
         tries = ((_FAILURES, address, prefix),) if prefix else ((_FAILURES_OF_ADDRESS, address, ""),)
         for limit, *who in tries:
@@ -63,7 +74,7 @@ class Door:
                 raise refusal(
                     429, "too many failed attempts", "wait a minute, then send a valid key", {"retry-after": "60"}
                 )
-        key = keys.verified(self._database, token.strip()) if prefix else None
+        key = keys.verified(self._database, token) if prefix else None
         if key is None:
             for limit, *who in tries:
                 self._failures.hit(limit, *who)
@@ -73,7 +84,7 @@ class Door:
                 "send 'Authorization: Bearer KEY' with an API key that is neither revoked nor expired",
                 {"www-authenticate": 'Bearer realm="callaudit"'},
             )
-        return Caller(key.tenant_id, key.roles, key, token.strip())
+        return key
 
     def count(self, caller: Caller) -> dict[str, str]:
         """The headers that tell how many requests the key has left. Raises Refused when it has none.

@@ -105,11 +105,20 @@ def verified(engine: sa.Engine, token: str) -> Key | None:
         row = connection.execute(sa.select(api_keys).where(api_keys.c.prefix == found[1])).one_or_none()
     # Compared even if the prefix is unknown, so that the time taken does not tell which prefixes exist.
     same = hmac.compare_digest(_hash(found[2]), row.secret_sha256 if row else _hash(""))
-    if row is None or not same or row.revoked_at is not None or (row.expires_at is not None and row.expires_at <= now):
+    key = _key(row) if row and same else None
+    if key is None or not _is_good(key):
         return None
-    if row.last_used_at is None or now - row.last_used_at > _USE_NOTED_EVERY:
+    if key.last_used_at is None or now - key.last_used_at > _USE_NOTED_EVERY:
         _note_use(engine, found[1], now)
-    return _key(row)
+    return key
+
+
+def find(engine: sa.Engine, prefix: str) -> Key | None:
+    """None if it is unknown, expired or revoked."""
+    with engine.connect() as connection:
+        row = connection.execute(sa.select(api_keys).where(api_keys.c.prefix == prefix)).one_or_none()
+    key = _key(row) if row else None
+    return key if key and _is_good(key) else None
 
 
 def listed(engine: sa.Engine, tenant_id: str | None = None) -> list[Key]:
@@ -131,6 +140,10 @@ def revoke(connection: sa.Connection, prefix: str, tenant_id: str | None = None)
     )
     row = connection.execute(sa.select(api_keys).where(*mine)).one_or_none()
     return _key(row) if row else None
+
+
+def _is_good(key: Key) -> bool:
+    return key.revoked_at is None and (key.expires_at is None or key.expires_at > datetime.now(UTC))
 
 
 def _note_use(engine: sa.Engine, prefix: str, now: datetime) -> None:

@@ -86,7 +86,7 @@ class Pages:
         shown = self._environment.get_template(template).render(
             t=words,
             language=words.language,
-            here=request.url.path,
+            here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
             static=lambda name: self._static[name].path,
             in_words=lambda both: both[position],
             kinds=LABELS,

@@ -119,6 +119,12 @@ def find(engine: sa.Engine, sought: Sought, before: int | None, size: int) -> li
     return [Found(**{**row._asdict(), "speaker": Speaker(row.speaker), "label": Label(row.label)}) for row in rows]
 
 
+def calls_that_say(dialect: str, tenant_id: str, text: str) -> sa.Select[tuple[str]]:
+    """The ids of a tenant's calls in which this is said, as redacted."""
+    mine = (utterances.c.tenant_id == tenant_id, utterances.c.suppressed.is_(False))
+    return sa.select(utterances.c.call_id).where(*mine, _says(dialect, text))
+
+
 _FOUND = tuple(utterances.c[name] for name in Found.__slots__)
 
 
