@@ -184,7 +184,9 @@ def pieces(text: str, turn: str, longest: int = 40) -> Iterator[tuple[str, str]]
 
 
 def fresh(tokenizer: Tokenizer, pretrained: Path | None = None) -> BertForSequenceClassification:
-    """The project's own encoder with a new head; its outputs are OUTPUTS."""
+    """The project's own encoder with a new head; its outputs are OUTPUTS. An exported folder goes on as it is."""
+    if pretrained and pretrained.is_dir():
+        return BertForSequenceClassification.from_pretrained(pretrained, dtype=torch.float32)
     masked = _masked_model(tokenizer)
     if pretrained:
         masked.load_state_dict(torch.load(pretrained, weights_only=True))
@@ -202,11 +204,17 @@ def fold(model: BertForSequenceClassification) -> None:
         model.bert.embeddings.word_embeddings = nn.Embedding.from_pretrained(folded, padding_idx=PAD)
 
 
+def _tokenizer_of(pretrained: Path) -> Path:
+    return pretrained / "tokenizer.json" if pretrained.is_dir() else pretrained.with_suffix(".json")
+
+
 def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("stage", choices=["pretrain", "fine-tune", "weigh"], help="weigh: n-grams and calibration")
     parser.add_argument("--reference", type=Path, required=True, help="folder of reference data")
-    parser.add_argument("--pretrained", type=Path, help="weights that pretrain writes and fine-tune reads")
+    parser.add_argument(
+        "--pretrained", type=Path, help="weights that pretrain writes; fine-tune takes an exported folder too"
+    )
     parser.add_argument("--resume", action="store_true", help="pre-train on from what --pretrained holds")
     parser.add_argument("--heard", type=Path, help="JSON: text -> what the recogniser made of it")
     parser.add_argument("--out", type=Path)
@@ -226,7 +234,7 @@ def main() -> None:
     options = _arguments()
     rows = read_rows(sorted(CORPUS.glob("*.jsonl")))
     trained_on = [row for row in rows if row.split == "train"]
-    saved_tokenizer = options.pretrained.with_suffix(".json") if options.pretrained else None
+    saved_tokenizer = _tokenizer_of(options.pretrained) if options.pretrained else None
     made_before = saved_tokenizer if options.stage != "pretrain" or options.resume else None
     general = pretraining_pairs(options.reference) if options.stage == "pretrain" or made_before is None else []
     if made_before:
