@@ -1,7 +1,7 @@
 """Findings of conduct across calls: kept with the calls that prove them, and never longer than those."""
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -68,6 +68,15 @@ class Replaced:
     unproven: int
 
 
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """By rule: how many findings there are, and which calls prove them."""
+
+    rules: tuple[Rule, ...]
+    findings: Mapping[str, int]
+    calls: Mapping[str, Collection[str]]
+
+
 def single(rules: Rules, name: str) -> Rules:
     """The rules with this one rule alone."""
     return rules.model_copy(update={"rules": tuple(rule for rule in rules.rules if rule.id == name)})
@@ -130,6 +139,24 @@ def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> li
         rows = connection.execute(query).all()
         proofs = _proofs(connection, rows)
     return [_kept(row, proofs[row.id]) for row in rows]
+
+
+def proven(engine: sa.Engine, tenant_id: str, called_from: datetime, called_before: datetime) -> Proven:
+    """By what findings whose calls lie in this time, or reach into it."""
+    f, p = conduct_findings.c, conduct_proofs.c
+    then = (f.tenant_id == tenant_id, f.last_at >= called_from, f.first_at < called_before)
+    rules: dict[str, Rule] = {}
+    findings_of: Counter[str] = Counter()
+    calls_of: dict[str, set[str]] = defaultdict(set)
+    with engine.connect() as connection:
+        counted = sa.select(f.judged_by, sa.func.count()).where(*then).group_by(f.judged_by)
+        for judged_by, count in connection.execute(counted):
+            (rule,) = Rules.model_validate_json(judged_by).rules
+            rules[rule.id] = rule
+            findings_of[rule.id] += count
+        for name, call_id in connection.execute(sa.select(f.rule, p.call_id).where(*then, p.finding_id == f.id)):
+            calls_of[name].add(call_id)
+    return Proven(tuple(rules.values()), findings_of, calls_of)
 
 
 def _there(connection: sa.Connection, tenant_id: str, suspects: Sequence[Call]) -> list[Call]:

@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     borrower_upload_bytes: int = Field(default=100 * 2**20, gt=0)
     borrower_uploads_per_hour: int = Field(default=20, ge=1)
 
+    conduct_rules: Path | None = None
+
     executor_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
     worker_timeout_seconds: float = Field(default=30, ge=1)
     stop_within_seconds: int = Field(default=10, ge=1)

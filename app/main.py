@@ -77,7 +77,7 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
     ):
         app.include_router(router)
     app.webhooks.include_router(webhooks.told)
-    add_qa_pages(app)
+    add_qa_pages(app, settings)
     if settings.borrower_pages == "on" or (settings.borrower_pages == "auto" and on_loopback):
         add_borrower_pages(app, settings)
     return app

@@ -12,7 +12,7 @@ from app.calls import Status
 from app.tables import call_verdicts, calls, reviews
 from models.call import KINDS, Label
 
-By = Literal["collector_id", "agency"]
+By = Literal["collector_id", "agency", "tenant_id"]  # the last: all calls as one
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,16 +10,19 @@ import sqlalchemy as sa
 
 from app import conduct, own_conduct, reviews
 from app.calls import Status
+from app.confirmations import Confirmation, confirmations
 from app.own_conduct import Judged
 from app.pages import CHINA
 from app.qa.charts import Rate
 from app.reviews import Agreement
-from app.scorecards import Heard, Scorecard, all_scorecards, heard_by_kind
+from app.scorecards import By, Scorecard, scorecards
 from app.tables import calls
 from models.call import KINDS, Label
 from pipelines.conduct import Call, ConversationsADay, ForbiddenHours, Rule, Rules, is_effective
 
 _USUAL_WEEKS = 13
+_AT_ONCE = 200
+_BY: tuple[By, ...] = ("collector_id", "agency", "tenant_id")
 _HOURS = 24
 _MANY = 6  # conversations on a day, and more, are counted together
 
@@ -85,7 +88,7 @@ class Figures:
     agencies: tuple[Fare, ...]
     weeks: tuple[Rate, ...]
     kinds: tuple[Rate, ...]
-    heard: Mapping[Label, Heard]
+    heard: Mapping[Label, Confirmation]
     agreement: Agreement
     conduct: Conduct
 
@@ -103,24 +106,27 @@ def usual_period(engine: sa.Engine, tenant_id: str) -> Period | None:
 
 
 def figures(engine: sa.Engine, tenant_id: str, period: Period, rules: Rules) -> Figures:
-    cards = {
-        by: list(
-            all_scorecards(engine, tenant_id, by, called_from=period.called_from, called_before=period.called_before)
-        )
-        for by in ("collector_id", "agency", "tenant_id")
-    }
-    (whole,) = cards["tenant_id"] or [Scorecard("", 0, 0.0, 0, dict.fromkeys(KINDS, 0), 0, 0, ())]
+    by_collector, by_agency, together = (_cards(engine, tenant_id, by, period) for by in _BY)
+    (whole,) = together or [Scorecard("", 0, 0.0, 0, dict.fromkeys(KINDS, 0), 0, 0, ())]
     return Figures(
         period=period,
         total=Rate("", whole.flagged, whole.calls),
-        collectors=_worst_first(cards["collector_id"]),
-        agencies=_worst_first(cards["agency"]),
+        collectors=_worst_first(by_collector),
+        agencies=_worst_first(by_agency),
         weeks=_weeks(whole),
         kinds=tuple(Rate(kind, whole.by_kind[kind], whole.calls) for kind in KINDS),
-        heard=heard_by_kind(engine, tenant_id, called_from=period.called_from, called_before=period.called_before),
+        heard=confirmations(engine, tenant_id, called_from=period.called_from, called_before=period.called_before),
         agreement=reviews.agreement(engine, tenant_id),
         conduct=_conduct(engine, tenant_id, period, rules),
     )
+
+
+def _cards(engine: sa.Engine, tenant_id: str, by: By, period: Period) -> list[Scorecard]:
+    found: list[Scorecard] = []
+    then = {"called_from": period.called_from, "called_before": period.called_before}
+    while page := scorecards(engine, tenant_id, by, **then, after=found[-1].name if found else None, size=_AT_ONCE):
+        found += page
+    return found
 
 
 def _worst_first(cards: Iterable[Scorecard]) -> tuple[Fare, ...]:
@@ -155,12 +161,15 @@ def _conduct(engine: sa.Engine, tenant_id: str, period: Period, rules: Rules) ->
     for name, rule in known.items():
         mine = [finding.calls for finding in own.findings if finding.rule == name]
         proofs = {call for proof in mine for call in proof}
-        theirs = imported.calls[name]
+        theirs = imported.calls.get(name, ())
         if mine or theirs or rule in rules.chosen:
             broken.append(
-                Broken(rule, len(mine), len(proofs), imported.findings[name], len(theirs), len(proofs | set(theirs)))
+                Broken(
+                    rule, len(mine), len(proofs), imported.findings.get(name, 0), len(theirs), len(proofs | set(theirs))
+                )
             )
-    zone = rules.zone(hours or days) if hours or days else ZoneInfo(rules.time_zone)
+    judging = hours or days
+    zone = rules.zone(judging) if judging else ZoneInfo(rules.time_zone)
     return Conduct(
         broken=tuple(broken),
         hours=_by_hour(own, started, hours, zone) if hours else (),

@@ -7,8 +7,8 @@ from fastapi import Request
 from app.pages import Pages
 
 PREFIX = "/qa"
-MENU = ((PREFIX, "site.queue"),)  # path and the key of its name
-STATIC = ("pages.css", "qa.css", "call.js", "icon.svg")
+MENU = ((PREFIX, "site.queue"), (f"{PREFIX}/dashboard", "site.dashboard"))  # path and the key of its name
+STATIC = ("pages.css", "qa.css", "dashboard.css", "call.js", "icon.svg")
 
 
 def new_pages() -> Pages:
