@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from models.call import KIND_OF_FORM, Form, Label
+from pipelines.training.agreement import agreement, read_second
 from pipelines.training.dataset import CORPUS, SPLITS, BadData, Row, counts, read_folder, read_rows, with_dev
 from pipelines.training.diversity import Texts, near_duplicates
+from pipelines.training.measures import Truth
 from tests.conftest import ROOT
 
 # What lawful talk shares with the three kinds: courts and records, visits, family and work, other people, complaints.
@@ -176,3 +178,16 @@ def test_reviewed_rows_are_trained_on_and_a_tenth_of_their_calls_set_apart(tmp_p
     assert 5 <= len({row.scenario for row in parted if row.split == "dev"}) <= 20
     assert not {r.scenario for r in parted if r.split == "dev"} & {r.scenario for r in parted if r.split == "train"}
     assert with_dev(parted) == parted
+
+
+def test_a_second_reader_finds_the_same(rows: list[Row]) -> None:
+    first = Truth.of([row for row in rows if row.split == "test"])
+    found = agreement(first.kinds, Truth.of(read_second(rows)).kinds)
+    assert all(kappa >= 0.9 for kappa, _ in found.values()), found
+
+
+def test_second_labels_of_other_rows_are_refused(rows: list[Row], tmp_path: Path) -> None:
+    file = tmp_path / "test.jsonl"
+    file.write_text('{"scenario": "H1-001", "number": 99, "forms": ["violence"]}\n', "utf8")
+    with pytest.raises(BadData, match="H1-001"):
+        read_second(rows, file)

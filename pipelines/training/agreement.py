@@ -1,0 +1,64 @@
+"""The corpus's test split, labelled a second time by somebody who had not seen the first labels -> how far both agree.
+
+What two careful readings agree on is the most that can be asked of a classifier.
+"""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from sklearn.metrics import cohen_kappa_score, f1_score
+
+from models.call import KIND_OF_FORM, KINDS, Form
+from pipelines.training.dataset import CORPUS, BadData, Row, read_folder
+from pipelines.training.measures import Flags, Truth
+
+SECOND = CORPUS / "second" / "test.jsonl"
+
+
+def read_second(rows: Sequence[Row], file: Path = SECOND) -> list[Row]:
+    """The test rows of `rows` with the second labels. What `file` does not name, it calls compliant.
+
+    `file`: JSON lines of scenario, number of the row in it from 0, and forms. Raises BadData if a row is not there.
+    """
+    found = {}
+    for line in file.read_text("utf8").splitlines():
+        saved = json.loads(line)
+        found[saved["scenario"], saved["number"]] = tuple(Form(form) for form in saved["forms"])
+    second, seen = [], Counter[str]()
+    for row in rows:
+        if row.split == "test":
+            forms = found.pop((row.scenario, seen[row.scenario]), ())
+            labels = tuple(kind for kind in KINDS if any(KIND_OF_FORM[form] is kind for form in forms))
+            second.append(replace(row, labels=labels, forms=forms))
+            seen[row.scenario] += 1
+    if found:
+        raise BadData(
+            f"{file} labels rows that the corpus does not hold: {next(iter(found))} and {len(found) - 1} more"
+        )
+    return second
+
+
+def agreement(first: Flags, second: Flags) -> dict[str, tuple[float, float]]:
+    """Cohen's kappa and F1 of each kind and of what is compliant. Both: (rows, KINDS)."""
+    parts = {kind.value: (first[:, i], second[:, i]) for i, kind in enumerate(KINDS)}
+    parts["compliant"] = ~first.any(axis=1), ~second.any(axis=1)
+    return {name: (float(cohen_kappa_score(a, b)), float(f1_score(a, b))) for name, (a, b) in parts.items()}
+
+
+def main() -> None:
+    rows = read_folder(CORPUS)
+    test = [row for row in rows if row.split == "test"]
+    first, second = Truth.of(test).kinds, Truth.of(read_second(rows)).kinds
+    for name, chosen in (("all", np.ones(len(test), bool)), ("hard", np.array([row.hard for row in test]))):
+        found = agreement(first[chosen], second[chosen])
+        print(f"{name}, {chosen.sum()} utterances: macro-F1 {np.mean([f1 for _, f1 in found.values()]):.3f}")
+        for kind, (kappa, f1) in found.items():
+            print(f"  {kind}: kappa {kappa:.2f}, F1 {f1:.3f}")
+
+
+if __name__ == "__main__":
+    main()
