@@ -56,7 +56,8 @@ def _engine(settings: Settings) -> sa.Engine:
             pool_pre_ping=True,
             pool_size=10,
             max_overflow=20,
-            connect_args={"connect_timeout": timeout},
+            # Plans are made for the values asked for: common words want another one than rare ones.
+            connect_args={"connect_timeout": timeout, "prepare_threshold": None},
         )
     engine = sa.create_engine(
         settings.database,

@@ -58,18 +58,12 @@ def scorecards(
         chosen.append(who.in_(names))
         kinds = _by_kind(connection, who, chosen)
         reviewed, confirmed = _reviewed(connection, who, chosen)
-        weeks = _weeks(connection, who, chosen)
-        totals = {
-            row[0]: row
-            for row in connection.execute(
-                sa.select(who, sa.func.count(), sa.func.sum(calls.c.seconds)).where(*chosen).group_by(who)
-            )
-        }
+        weeks, seconds = _weeks(connection, who, chosen)
     return [
         Scorecard(
             name=name,
-            calls=totals[name][1],
-            seconds=totals[name][2] or 0.0,
+            calls=sum(week.calls for week in weeks[name]),
+            seconds=seconds[name],
             flagged=sum(week.flagged for week in weeks[name]),
             by_kind={kind: kinds[name][kind] for kind in KINDS},
             reviewed=reviewed[name],
@@ -81,7 +75,8 @@ def scorecards(
 
 
 _FLAGGED = sa.exists().where(call_verdicts.c.call_id == calls.c.id)
-_REVIEWED = sa.exists().where(reviews.c.call_id == calls.c.id, reviews.c.verdict.is_not(None))
+# Few calls have reviews, so these lead to the calls and not the other way round.
+_REVIEWED = calls.c.id.in_(sa.select(reviews.c.call_id).where(reviews.c.verdict.is_not(None)))
 
 _Who = sa.Column[str]
 _Chosen = Sequence[sa.ColumnElement[bool]]
@@ -97,24 +92,30 @@ def _by_kind(connection: sa.Connection, who: _Who, chosen: _Chosen) -> dict[str,
 
 def _reviewed(connection: sa.Connection, who: _Who, chosen: _Chosen) -> tuple[Counter[str], Counter[str]]:
     holds = sa.func.sum(sa.case((_FLAGGED, 1), else_=0))
+    query = sa.select(who, sa.func.count(), holds).where(*chosen, _REVIEWED).group_by(who)
     reviewed: Counter[str] = Counter()
     confirmed: Counter[str] = Counter()
-    for name, count, still in connection.execute(
-        sa.select(who, sa.func.count(), holds).where(*chosen, _REVIEWED).group_by(who)
-    ):
+    for name, count, still in connection.execute(query):
         reviewed[name], confirmed[name] = count, still
     return reviewed, confirmed
 
 
-def _weeks(connection: sa.Connection, who: _Who, chosen: _Chosen) -> dict[str, tuple[Week, ...]]:
+def _weeks(
+    connection: sa.Connection, who: _Who, chosen: _Chosen
+) -> tuple[dict[str, tuple[Week, ...]], dict[str, float]]:
+    """And the seconds of all weeks together."""
     if connection.dialect.name == "sqlite":
-        monday = sa.func.date(calls.c.called_at, "-6 days", "weekday 1")
+        monday = sa.func.date(calls.c.called_at, "-6 days", "weekday 1", type_=sa.Date)
     else:
-        monday = sa.func.to_char(sa.func.date_trunc("week", sa.func.timezone("UTC", calls.c.called_at)), "YYYY-MM-DD")
+        monday = sa.func.date_trunc("week", sa.func.timezone("UTC", calls.c.called_at), type_=sa.DateTime)
     flagged = sa.func.sum(sa.case((_FLAGGED, 1), else_=0))
     labelled = monday.label("monday")
-    query = sa.select(who, labelled, sa.func.count(), flagged).where(*chosen).group_by(who, sa.literal_column("monday"))
+    query = sa.select(who, labelled, sa.func.count(), flagged, sa.func.sum(calls.c.seconds)).where(*chosen)
     found: dict[str, tuple[Week, ...]] = defaultdict(tuple)
-    for name, week, count, bad in connection.execute(query.order_by(who, labelled)):
-        found[name] += (Week(date.fromisoformat(week), count, bad),)
-    return found
+    seconds: dict[str, float] = defaultdict(float)
+    for name, week, count, bad, heard in connection.execute(
+        query.group_by(who, sa.literal_column("monday")).order_by(who, labelled)
+    ):
+        found[name] += (Week(week.date() if isinstance(week, datetime) else week, count, bad),)
+        seconds[name] += heard or 0.0
+    return found, seconds

@@ -1,16 +1,21 @@
 """Utterances of done calls, found by what was said, by whom, when, and what it was taken for."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.sql.base import ReadOnlyColumnCollection
 
+from app.errors import refusal
 from app.tables import calls, utterances
 from models.call import KINDS, Label, Speaker
 from pipelines.redaction import redact_report
 from pipelines.report import Report
 
 _TRIGRAM = 3
+_NEWEST = 20_000  # utterances that are looked through in some 20 ms
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,26 +101,22 @@ def index(connection: sa.Connection, call_id: str, report: Report) -> None:
 
 
 def find(engine: sa.Engine, sought: Sought, before: int | None, size: int) -> list[Found]:
-    """Newest first; `before` is the id of the last one of the page before this."""
-    u = utterances.c
-    query = sa.select(*_FOUND).where(u.tenant_id == sought.tenant_id).order_by(u.id.desc()).limit(size)
-    if before is not None:
-        query = query.where(u.id < before)
-    if sought.text is not None:
-        query = query.where(_says(engine.dialect.name, sought.text))
-    if sought.min_score is not None:
-        query = query.where(_score(sought.label) >= sought.min_score)
-    if sought.max_score is not None:
-        query = query.where(_score(sought.label) <= sought.max_score)
-    if sought.called_from is not None:
-        query = query.where(u.called_at >= sought.called_from)
-    if sought.called_before is not None:
-        query = query.where(u.called_at < sought.called_before)
-    for name in ("label", "speaker", "collector_id", "agency", "needs_review", "suppressed"):
-        if (wanted := getattr(sought, name)) is not None:
-            query = query.where(u[name] == (wanted if isinstance(wanted, bool) else str(wanted)))
+    """Newest call first; `before` is the id of the last one of the page before this.
+
+    Raises Refused if that one is gone.
+    """
     with engine.connect() as connection:
-        rows = connection.execute(query).all()
+        filters, scores = _filters(connection, sought, before), _scores(engine.dialect.name, sought)
+        if sought.text is None:
+            query = sa.select(*_FOUND).where(*filters, *scores(utterances.c)).order_by(*_NEWEST_FIRST).limit(size)
+            rows = connection.execute(query).all()
+        else:
+            rows = connection.execute(_newest_that_say(filters, scores, sought.text, size)).all()
+            if len(rows) < size:
+                says = _says(engine.dialect.name, sought.text)
+                rows = connection.execute(
+                    _all(engine.dialect.name, [*filters, *scores(utterances.c), says], size)
+                ).all()
     return [Found(**{**row._asdict(), "speaker": Speaker(row.speaker), "label": Label(row.label)}) for row in rows]
 
 
@@ -126,26 +127,77 @@ def calls_that_say(dialect: str, tenant_id: str, text: str) -> sa.Select[tuple[s
 
 
 _FOUND = tuple(utterances.c[name] for name in Found.__slots__)
+_Columns = ReadOnlyColumnCollection[str, Any]
+_Filters = list[sa.ColumnElement[bool]]
+_Scores = Callable[[_Columns], _Filters]
+_NEWEST_FIRST = (utterances.c.called_at.desc(), utterances.c.id.desc())
 
 
-def _score(label: Label | None) -> sa.ColumnElement[float]:
-    kinds = [utterances.c[kind.value] for kind in KINDS]
-    if label in KINDS:
-        return utterances.c[label.value]
-    # SQLite's max of several values is PostgreSQL's greatest; this is both.
-    first, second, third = kinds
-    larger = sa.case((first >= second, first), else_=second)
-    return sa.case((larger >= third, larger), else_=third)
+def _filters(connection: sa.Connection, sought: Sought, before: int | None) -> _Filters:
+    """All but text and scores: what an index leads to."""
+    u, filters = utterances.c, [utterances.c.tenant_id == sought.tenant_id]
+    if before is not None:
+        at = connection.execute(sa.select(u.called_at).where(*filters, u.id == before)).scalar()
+        if at is None:
+            raise refusal(
+                422, "unknown cursor", "the call that the page before this ended with is deleted; start again"
+            )
+        filters += [u.called_at <= at, sa.or_(u.called_at < at, u.id < before)]
+    if sought.called_from is not None:
+        filters.append(u.called_at >= sought.called_from)
+    if sought.called_before is not None:
+        filters.append(u.called_at < sought.called_before)
+    for name in ("label", "collector_id", "agency", "needs_review", "suppressed"):
+        if (wanted := getattr(sought, name)) is not None:
+            filters.append(u[name] == (wanted if isinstance(wanted, bool) else str(wanted)))
+    if sought.speaker is not None:
+        # Written out, so that the index of the few whose speaker is unknown is seen to fit.
+        filters.append(u.speaker == sa.literal_column(f"'{sought.speaker}'"))
+    return filters
+
+
+def _scores(dialect: str, sought: Sought) -> _Scores:
+    worst = sa.func.max if dialect == "sqlite" else sa.func.greatest
+
+    def of(columns: _Columns) -> _Filters:
+        label = sought.label
+        score = columns[label.value] if label in KINDS else worst(*(columns[kind.value] for kind in KINDS))
+        filters: _Filters = []
+        if sought.min_score is not None:
+            filters.append(score >= sought.min_score)
+        if sought.max_score is not None:
+            filters.append(score <= sought.max_score)
+        return filters
+
+    return of
+
+
+def _newest_that_say(filters: _Filters, scores: _Scores, text: str, size: int) -> sa.Select[*tuple[object, ...]]:
+    """Of the newest utterances alone: common words are found there at once, and cost no more than this."""
+    newest = sa.select(*_FOUND).where(*filters).order_by(*_NEWEST_FIRST).limit(_NEWEST).subquery()
+    query = sa.select(newest).where(newest.c.text.contains(text, autoescape=True), *scores(newest.c))
+    return query.order_by(newest.c.called_at.desc(), newest.c.id.desc()).limit(size)
+
+
+def _all(dialect: str, filters: _Filters, size: int) -> sa.Select[*tuple[object, ...]]:
+    """Rare words, by the index of trigrams: all are found before they are put in order."""
+    hits = sa.select(*_FOUND).where(*filters).cte("hits")
+    if dialect == "postgresql":
+        # Else it may go through all there is in order, in the hope of finding enough soon.
+        hits = hits.prefix_with("MATERIALIZED")
+    return sa.select(hits).order_by(hits.c.called_at.desc(), hits.c.id.desc()).limit(size)
 
 
 def _says(dialect: str, text: str) -> sa.ColumnElement[bool]:
     plain = utterances.c.text.contains(text, autoescape=True)
     if dialect == "postgresql":
-        # As the index has it: every character twice, so that two of them make a trigram.
-        doubled = sa.func.regexp_replace(
-            utterances.c.text, sa.literal_column("'(.)'"), sa.literal_column(r"'\1\1'"), sa.literal_column("'g'")
+        if not any(character.isalnum() for character in text):
+            return plain  # marks are in no trigram
+        # As the index has it: every character thrice, so that one alone is a trigram. It finds what `plain` does.
+        tripled = sa.func.regexp_replace(
+            utterances.c.text, sa.literal_column("'(.)'"), sa.literal_column(r"'\1\1\1'"), sa.literal_column("'g'")
         )
-        return sa.and_(doubled.contains("".join(2 * character for character in text), autoescape=True), plain)
+        return tripled.contains("".join(3 * character for character in text), autoescape=True)
     if len(text) < _TRIGRAM:
         return plain
     phrase = '"' + text.replace('"', '""') + '"'

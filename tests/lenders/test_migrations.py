@@ -13,7 +13,7 @@ from app.tables import metadata
 from models.call import Label
 from tests.lenders.conftest import Said, new_database, report
 
-VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012"]
+VERSIONS = ["0001", "0002", "0003", "0004", "0005", "0006", "0007", "0008", "0009", "0010", "0011", "0012", "0013"]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

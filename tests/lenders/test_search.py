@@ -46,6 +46,8 @@ def found(tenant: Tenant, **wanted: Any) -> list[str]:
         ("打断", ["不还就打断你的腿"]),
         ("打断你的", ["不还就打断你的腿"]),
         ("你", ["不还就打断你的腿", "你才是骗子"]),
+        ("你你", []),
+        ("你才", ["你才是骗子"]),
         ("断你打", []),
         ("100%_确", ["100%_确定\\吗"]),
         ("0%确", []),
@@ -103,6 +105,26 @@ def test_pages_do_not_shift_while_calls_come_in(api: Api) -> None:
             break
         cursor = {"before": page["next_before"]}
     assert seen == [4, 3, 2, 1, 0]
+
+
+def test_newest_call_comes_first_whenever_it_was_sent(api: Api) -> None:
+    tenant = api.tenant()
+    for day in (3, 1, 2):
+        tenant.call(Said(f"第{day}天还钱"), called_at=f"2026-03-0{day}T10:00:00Z")
+    pages = [tenant.get("/v1/utterances", params={"q": "钱", "limit": 1}).json()]
+    while pages[-1]["next_before"]:
+        cursor = {"q": "钱", "limit": 1, "before": pages[-1]["next_before"]}
+        pages.append(tenant.get("/v1/utterances", params=cursor).json())
+    assert [page["utterances"][0]["text"] for page in pages] == ["第3天还钱", "第2天还钱", "第1天还钱"]
+
+
+def test_page_after_a_call_that_is_gone_is_refused_rather_than_wrong(api: Api) -> None:
+    tenant = api.tenant()
+    calls = [tenant.call(Said("还钱"), called_at=f"2026-03-0{day}T10:00:00Z") for day in (1, 2)]
+    cursor = {"before": tenant.get("/v1/utterances", params={"limit": 1}).json()["next_before"]}
+    assert tenant.get("/v1/utterances", params=cursor).json()["utterances"][0]["call_id"] == calls[0]
+    assert tenant.request("DELETE", f"/v1/calls/{calls[1]}").status_code == 204
+    expect_problem(tenant.get("/v1/utterances", params=cursor), 422, "start again")
 
 
 @pytest.mark.parametrize("wanted", [{"q": ""}, {"q": "x" * 101}, {"min_score": 2}, {"label": "bad"}, {"before": 0}])
