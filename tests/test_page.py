@@ -85,3 +85,9 @@ def test_page_needs_nothing_but_itself_and_runs_no_words_of_the_call(page: Page)
 def test_waveform_is_drawn(page: Page) -> None:
     drawn = page.run('document.querySelector("path").getBBox().height')
     assert drawn > 40
+
+
+def test_it_says_who_talks_how_long(page_file: Path) -> None:
+    shown = page_file.read_text("utf8")
+    assert "talks 12 s" in shown
+    assert "Nobody speaks for" in shown
