@@ -25,6 +25,10 @@ def log_to_stderr(level: str, form: Format = "auto") -> None:
     # These tell of every request and every job at INFO, with query strings and addresses.
     for chatty in ("uvicorn", "uvicorn.error", "dbos", "httpx", "httpcore2", "faster_whisper", "alembic", "fsspec"):
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
+    # DBOS gives itself a handler with a form of its own, unless there is one.
+    dbos = logging.getLogger("dbos")
+    dbos.handlers = [logging.NullHandler()]
+    dbos.propagate = True
 
 
 def where(error: BaseException) -> str:

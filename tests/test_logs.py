@@ -47,6 +47,15 @@ def test_json_has_a_line_an_event_with_the_id_of_its_call(form: str) -> None:
     assert lines["message"] == "two\nlines"
 
 
+def test_job_library_logs_in_our_form() -> None:
+    program = "import dbos, logging; from app.logs import log_to_stderr; log_to_stderr('INFO', 'json')\n"
+    program += "logging.getLogger('dbos').warning('the database is away:\\nConnection refused')"
+    command = [sys.executable, "-c", program]
+    written = subprocess.run(command, text=True, cwd=ROOT, timeout=60, check=True, stderr=subprocess.PIPE).stderr
+    (told,) = (json.loads(line) for line in written.splitlines())
+    assert (told["logger"], told["message"]) == ("dbos", "the database is away:\nConnection refused")
+
+
 def test_text_quotes_no_error_either() -> None:
     written = logged("text", stderr=subprocess.PIPE).stderr
     assert f"INFO app.jobs: call {CALL_ID} done: 2.5 s of sound\n" in written
