@@ -67,6 +67,7 @@ class Pages:
         self._static = {name: _static(package, prefix, name) for name in static}
 
     def draw(self, template: str, **values: Any) -> str:
+        """Without words."""
         return self._environment.get_template(template).render(**values)
 
     def file(self, digest: str, name: str) -> Response:
@@ -81,9 +82,13 @@ class Pages:
         return self._words[language_of(request)]
 
     def show(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
+        return HTMLResponse(self.write(request, template, **values), status, headers=HEADERS)
+
+    def write(self, request: Request, template: str, **values: Any) -> str:
+        """A page or a part of one, in the visitor's language."""
         words = self.words(request)
         position = 0 if words.language is Language.ZH else 1
-        shown = self._environment.get_template(template).render(
+        return self._environment.get_template(template).render(
             t=words,
             language=words.language,
             here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
@@ -98,7 +103,6 @@ class Pages:
             local=local_time,
             **values,
         )
-        return HTMLResponse(shown, status, headers=HEADERS)
 
 
 def language_of(request: Request) -> Language:

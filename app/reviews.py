@@ -1,6 +1,6 @@
 """What people decide about utterances: kept beside the model's findings, which stay as they were."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import sqlalchemy as sa
 
-from app import audit, webhooks_outbox
+from app import audit, review_queue, webhooks_outbox
 from app.audit import Action
 from app.database import hold
 from app.tables import call_verdicts, calls, reviews
@@ -24,6 +24,8 @@ class Kind(StrEnum):
     REVIEW = "review"
     DISPUTE = "dispute"  # the collector's side objects; changes nothing until it is decided
     DECISION = "decision"  # upon a dispute
+    NOTE = "note"  # a remark; changes nothing
+    WITHDRAWAL = "withdrawal"  # takes back the last that its reviewer said of the utterance; both stay on record
 
 
 class Ruling(StrEnum):
@@ -39,8 +41,8 @@ class Review:
     call_id: str
     utterance: int
     kind: Kind
-    verdict: Ruling | None  # None: a dispute
-    labels: tuple[Label, ...]  # what the utterance is, by this; empty: compliant, or a dispute
+    verdict: Ruling | None  # of a review or a decision
+    labels: tuple[Label, ...]  # what the utterance is, by this; empty: compliant, or no verdict
     note: str
     reviewer: str
     created_at: datetime
@@ -65,8 +67,26 @@ class Agreement:
     kappa: float | None
 
 
-def add(engine: sa.Engine, tenant_id: str, reviewer: str, new: NewReview, report: Report) -> Review:
-    """The verdict of the call follows in the same transaction."""
+class Overtaken(Exception):
+    """Another has reviewed the utterance since it was looked at; nothing was kept."""
+
+    def __init__(self, by: Review) -> None:
+        super().__init__(f"utterance {by.utterance} was reviewed meanwhile")
+        self.by = by
+
+
+class NothingToWithdraw(Exception):
+    """Of this reviewer nothing is in force there, or something else than what was to be withdrawn."""
+
+
+def add(
+    engine: sa.Engine, tenant_id: str, reviewer: str, new: NewReview, report: Report, *, seen: int | None = None
+) -> Review:
+    """The verdict of the call follows in the same transaction.
+
+    `seen`: the number of the utterance's newest review that the reviewer knows, 0 for none; None asks nothing. Raises
+    Overtaken where another has given a later one, and NothingToWithdraw.
+    """
     review = Review(
         number=0,
         id=str(uuid4()),
@@ -81,10 +101,12 @@ def add(engine: sa.Engine, tenant_id: str, reviewer: str, new: NewReview, report
     )
     with engine.begin() as connection:
         hold(connection, f"reviews/{new.call_id}")  # two at once must both count in the verdict
+        _check(in_force(_of_call(connection, new.call_id)), new, reviewer, seen)
         values = {name: getattr(review, name) for name in Review.__slots__ if name not in ("number", "labels")}
         values |= {"tenant_id": tenant_id, "labels": ",".join(new.labels)}
         connection.execute(sa.insert(reviews).values(values))
-        decided = {r.utterance: r.labels for r in _of_call(connection, new.call_id) if r.verdict is not None}
+        decided = decided_labels(_of_call(connection, new.call_id))
+        review_queue.settle(connection, new.call_id, report.utterances, decided)
         gone = connection.execute(sa.delete(call_verdicts).where(call_verdicts.c.call_id == new.call_id)).rowcount
         if now := verdict(report.utterances, decided):
             connection.execute(
@@ -100,9 +122,31 @@ def add(engine: sa.Engine, tenant_id: str, reviewer: str, new: NewReview, report
 
 
 def of_call(engine: sa.Engine, call_id: str) -> list[Review]:
-    """Oldest first."""
+    """Oldest first, with what was withdrawn."""
     with engine.connect() as connection:
         return _of_call(connection, call_id)
+
+
+def in_force(reviewed: Iterable[Review]) -> list[Review]:
+    """Without withdrawals and what they took back."""
+    standing: list[Review] = []
+    for review in reviewed:
+        if review.kind is not Kind.WITHDRAWAL:
+            standing.append(review)
+        elif last := last_of(standing, review.reviewer, review.utterance):
+            standing.remove(last)
+    return standing
+
+
+def last_of(standing: Sequence[Review], reviewer: str, utterance: int | None = None) -> Review | None:
+    """What the reviewer said last, of this utterance or of any; `standing`: reviews in force."""
+    own = (r for r in reversed(standing) if r.reviewer == reviewer and utterance in (None, r.utterance))
+    return next(own, None)
+
+
+def decided_labels(reviewed: Iterable[Review]) -> dict[int, tuple[Label, ...]]:
+    """By utterance, as decided last."""
+    return {review.utterance: review.labels for review in in_force(reviewed) if review.verdict is not None}
 
 
 def current_verdict(engine: sa.Engine, call_id: str) -> tuple[Label, ...]:
@@ -114,7 +158,7 @@ def current_verdict(engine: sa.Engine, call_id: str) -> tuple[Label, ...]:
 
 def disputed(reviewed: list[Review]) -> set[int]:
     """Utterances whose last word is a dispute."""
-    last = {review.utterance: review.kind for review in reviewed}
+    last = {review.utterance: review.kind for review in in_force(reviewed) if review.kind is not Kind.NOTE}
     return {utterance for utterance, kind in last.items() if kind is Kind.DISPUTE}
 
 
@@ -143,7 +187,7 @@ def decided(engine: sa.Engine, tenant_id: str) -> Iterator[tuple[Report, list[Re
     for call_id, reviewed in _by_call(engine, tenant_id):
         with engine.connect() as connection:
             stored = connection.execute(sa.select(calls.c.report).where(calls.c.id == call_id)).scalar()
-        last = {r.utterance: r.labels for r in reviewed if r.verdict is not None}
+        last = decided_labels(reviewed)
         if stored is None or not last:
             continue
         views = {place: set(opinions.values()) for place, opinions in _opinions(reviewed).items()}
@@ -157,10 +201,20 @@ def labels_by(ruling: Ruling, utterance: UtterancePart, corrected: tuple[Label, 
     return corrected if ruling is Ruling.CORRECT else ()
 
 
+def _check(standing: Sequence[Review], new: NewReview, reviewer: str, seen: int | None) -> None:
+    if new.kind is Kind.WITHDRAWAL and last_of(standing, reviewer, new.utterance) is None:
+        raise NothingToWithdraw
+    others = [
+        r for r in standing if r.utterance == new.utterance and r.reviewer != reviewer and r.kind is not Kind.NOTE
+    ]
+    if seen is not None and others and others[-1].number > seen:
+        raise Overtaken(others[-1])
+
+
 def _opinions(reviewed: list[Review]) -> dict[int, dict[str, tuple[Label, ...]]]:
     """By utterance and reviewer; what one said last counts. Decisions know the others' views and are left out."""
     found: dict[int, dict[str, tuple[Label, ...]]] = {}
-    for review in reviewed:
+    for review in in_force(reviewed):
         if review.kind is Kind.REVIEW:
             found.setdefault(review.utterance, {})[review.reviewer] = review.labels
     return found

@@ -15,7 +15,7 @@ from app.access import Caller, Reading, Reviewing
 from app.deps import DatabaseDep
 from app.errors import refusal
 from app.keys import Role
-from app.reviews import Kind, NewReview, Review, Reviewed, Ruling
+from app.reviews import Kind, NewReview, NothingToWithdraw, Review, Reviewed, Ruling
 from app.routes import tenant_router
 from models.call import KIND_OF_FORM, Label, Speaker
 from pipelines.redaction import redact_report
@@ -40,8 +40,11 @@ class GivenReview(BaseModel):
         },
     )
 
-    kind: Kind = Field(default=Kind.REVIEW, description="review, dispute, or decision upon a dispute")
-    verdict: Ruling | None = Field(default=None, description="Of a review or a decision; a dispute has none")
+    kind: Kind = Field(
+        default=Kind.REVIEW,
+        description="review, dispute, decision upon a dispute, note, or withdrawal of the last that the same key gave",
+    )
+    verdict: Ruling | None = Field(default=None, description="Of a review or a decision; the others have none")
     labels: tuple[Abuse, ...] = Field(
         default=(), max_length=3, description="With `correct`: what it is, most important first"
     )
@@ -49,11 +52,11 @@ class GivenReview(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Self:
-        if self.kind is Kind.DISPUTE:
+        if self.kind in (Kind.DISPUTE, Kind.NOTE, Kind.WITHDRAWAL):
             if self.verdict is not None or self.labels:
-                raise ValueError("a dispute has neither verdict nor labels; say in its note what is wrong")
-            if not self.note:
-                raise ValueError("a dispute needs a note that says what is wrong")
+                raise ValueError(f"a {self.kind} has neither verdict nor labels; say in its note what is to be said")
+            if not self.note and self.kind is not Kind.WITHDRAWAL:
+                raise ValueError(f"a {self.kind} needs a note that says what is wrong")
         elif self.verdict is None:
             raise ValueError("send a verdict: confirm, correct or reject")
         elif (self.verdict is Ruling.CORRECT) != bool(self.labels):
@@ -69,7 +72,7 @@ class ShownReview(BaseModel):
     utterance: int
     kind: Kind
     verdict: Ruling | None
-    label: Label | None = Field(description="Primary label by this review; null: a dispute")
+    label: Label | None = Field(description="Primary label by this review; null where it has no verdict")
     labels: tuple[Label, ...]
     note: str
     reviewer: str = Field(description="key:PREFIX of the key that it came with")
@@ -95,7 +98,7 @@ class ShownReview(BaseModel):
 class CallReviews(BaseModel):
     verdict: tuple[Label, ...] = Field(description="The call's, as it is after the reviews; empty: none found")
     disputed: list[int] = Field(description="Utterances whose dispute is not decided yet")
-    reviews: list[ShownReview] = Field(description="Oldest first")
+    reviews: list[ShownReview] = Field(description="Oldest first, with what was withdrawn")
 
 
 class ReviewerAgreement(BaseModel):
@@ -108,16 +111,17 @@ class ReviewerAgreement(BaseModel):
 def review_utterance(
     caller: Reading, call_id: str, index: int, given: GivenReview, database: DatabaseDep
 ) -> ShownReview:
-    """Reviews and decisions need the role `review`; a dispute may come from whoever reads the call.
+    """Reviews, decisions and notes need the role `review`; a dispute may come from whoever reads the call.
 
     Nothing of the report changes. The call's verdict follows the last review or decision of each utterance.
     """
-    if given.kind is not Kind.DISPUTE and not caller.may(Role.REVIEW):
+    if given.kind not in (Kind.DISPUTE, Kind.WITHDRAWAL) and not caller.may(Role.REVIEW):
         raise refusal(403, "role missing", f"this needs a key with the role '{Role.REVIEW}'")
     report = _report(database, caller, call_id)
     if not 0 <= index < len(report.utterances):
         raise refusal(404, "unknown utterance", f"the call has {len(report.utterances)} utterances, counted from 0")
-    earlier = [review for review in reviews.of_call(database, call_id) if review.utterance == index]
+    standing = reviews.in_force(reviews.of_call(database, call_id))
+    earlier = [review for review in standing if review.utterance == index and review.kind is not Kind.NOTE]
     if given.kind is Kind.DECISION and (not earlier or earlier[-1].kind is not Kind.DISPUTE):
         raise refusal(409, "nothing to decide", "this utterance is not disputed; send a review")
     if given.kind is Kind.DECISION and earlier[-1].reviewer == caller.name and caller.key is not None:
@@ -125,7 +129,10 @@ def review_utterance(
     utterance = report.utterances[index]
     labels = reviews.labels_by(given.verdict, utterance, given.labels) if given.verdict else ()
     new = NewReview(call_id, index, given.kind, given.verdict, labels, given.note)
-    return ShownReview.of(reviews.add(database, caller.tenant_id, caller.name, new, report))
+    try:
+        return ShownReview.of(reviews.add(database, caller.tenant_id, caller.name, new, report))
+    except NothingToWithdraw:
+        raise refusal(409, "nothing to withdraw", "nothing of this key is in force for this utterance") from None
 
 
 @router.get("/calls/{call_id}/reviews")

@@ -75,7 +75,8 @@ def test_key_without_the_role_read_does_not_enter(office: Office) -> None:
 
 
 @pytest.mark.parametrize(
-    "headers", [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://elsewhere.example"}]
+    "headers",
+    [{"sec-fetch-site": "cross-site"}, {"sec-fetch-site": "same-site"}, {"origin": "https://elsewhere.example"}],
 )
 def test_forms_of_other_sites_are_refused(office: Office, headers: dict[str, str]) -> None:
     analyst = office.analyst()
