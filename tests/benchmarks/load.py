@@ -20,7 +20,7 @@ from tests.benchmarks.load_sender import Sender, open_client
 from tests.lenders.receiver import Receiver, receiver
 from tests.postgres import new_database, own_postgres
 
-_READY_WITHIN_S = 120.0
+_READY_WITHIN_S = 300.0  # a machine that is busy with other things is slow, not broken
 _LOOK_EVERY_S = 1.0
 # No file is flushed to the disk at the cluster's making; once it runs, PostgreSQL is as Debian has it.
 _AS_DEBIAN_HAS_IT: dict[str, str] = {}
@@ -135,6 +135,7 @@ async def _kill_each(made: _Run, stream_s: float) -> None:
     }
     for what, kill in kills.items():
         await asyncio.sleep(stream_s / (len(kills) + 1))
+        await _until_ready(made.sender.client)  # what was killed before is back, or nothing new would be seen
         in_hand = await asyncio.to_thread(_in_hand, made.database_url)
         made.kills.append(_Kill(what, now_s(), in_hand))
         await kill()
