@@ -9,9 +9,10 @@ from pipelines.intervals import wilson
 
 WIDTH = 360.0
 _ROW = 42.0  # a line of words and a bar below it
-_COLUMNS_WIDE = 30  # of a name, counting a Chinese character as two
+_COLUMNS_WIDE = 26  # of a name, counting a Chinese character as two
 _PLOT = 150.0
-_TOP, _BOTTOM = 20.0, 34.0
+_UPRIGHT = 10
+_TOP, _BOTTOM = 36.0, 34.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ class Bar:
 @dataclass(frozen=True, slots=True)
 class Bars:
     bars: tuple[Bar, ...]
+    upright: bool  # the counts fit above their bars as they are; else they are turned
     base: float
     height: float
 
@@ -148,7 +150,7 @@ def bars(counts: Sequence[tuple[str, int, bool]], named_every: int = 1) -> Bars:
         height = max(_PLOT * count / most, 2.0) if count else 0.0
         x, width = place * step + step * 0.1, step * 0.8
         made.append(Bar(name, count, marked, x, _TOP + _PLOT - height, width, height, place % named_every == 0))
-    return Bars(tuple(made), _TOP + _PLOT, _TOP + _PLOT + _BOTTOM)
+    return Bars(tuple(made), len(counts) <= _UPRIGHT, _TOP + _PLOT, _TOP + _PLOT + _BOTTOM)
 
 
 def splits(parts: Sequence[tuple[str, int, int]]) -> tuple[Split, ...]:
