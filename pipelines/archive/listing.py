@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import Any
 
 import fsspec
@@ -22,7 +22,7 @@ def is_table(place: str, transcripts: bool = False) -> bool:
     return place.lower().endswith(endings) and not any(mark in place for mark in "*?[")
 
 
-def read_listing(place: str) -> Iterator[dict[str, Any]]:
+def read_listing(place: str) -> Generator[dict[str, Any], None, None]:
     """Raises ArchiveError naming the line or column that is wrong."""
     try:
         with fsspec.open(place, "rb") as file:
@@ -39,11 +39,11 @@ def _rows(place: str, file: Any) -> Iterator[dict[str, Any]]:
         except pa.ArrowInvalid as error:
             raise ArchiveError(f"{place} is not Parquet ({error})") from error
         return
-    text = io.TextIOWrapper(file, "utf-8-sig", newline="")  # spreadsheets put a mark before UTF-8
     try:
-        if place.lower().endswith(".csv"):
-            yield from csv.DictReader(text, strict=True)
-        else:
+        with io.TextIOWrapper(file, "utf-8-sig", newline="") as text:  # spreadsheets put a mark before UTF-8
+            if place.lower().endswith(".csv"):
+                yield from csv.DictReader(text, strict=True)
+                return
             for number, line in enumerate(text, start=1):
                 if line.strip():
                     yield _json_row(place, number, line)

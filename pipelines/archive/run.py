@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import islice
 from zoneinfo import ZoneInfo
@@ -18,6 +19,7 @@ from pipelines.archive.rows import Row, Rows
 from pipelines.archive.schemas import CALLS, FAILURES
 from pipelines.archive.sources import Item, Source
 from pipelines.archive.store import Store
+from pipelines.archive.ticking import ticking
 from pipelines.archive.work import Outcome, Task, read_small
 from pipelines.score import EngineOptions
 
@@ -28,9 +30,11 @@ _BAD_FACTS = "BadMetadata"
 
 @dataclass(frozen=True, slots=True)
 class Chunks:
-    """`planned`: recordings whose paths are in memory at once; `committed`: rows of a part, or what `every_s` gives."""
+    """`planned`: recordings for each worker between two loads of its models, whose paths are in memory at once;
+    `committed`: rows of a part, or what `every_s` gives.
+    """
 
-    planned: int = 10_000
+    planned: int = 2_500
     committed: int = 256
     every_s: float = 30.0
 
@@ -95,12 +99,12 @@ def run(order: Order, store: Store, watch: Watch | None = None) -> Progress:
     return progress
 
 
-def model_hashes(options: EngineOptions) -> dict[str, str]:
+def model_hashes(options: EngineOptions, transcripts: bool = False) -> dict[str, str]:
     """Of the models that scoring will use, without loading them. Raises ModelError."""
-    found = {
-        "transcriber_sha256": find_weights("CALLAUDIT_ASR_MODEL", options.asr_model, ("config.json",)).sha256,
-        "classifier_sha256": find_weights("CALLAUDIT_CLASSIFIER", options.classifier, ("config.json",)).sha256,
-    }
+    found = {"classifier_sha256": find_weights("CALLAUDIT_CLASSIFIER", options.classifier, ("config.json",)).sha256}
+    if transcripts:
+        return found
+    found["transcriber_sha256"] = find_weights("CALLAUDIT_ASR_MODEL", options.asr_model, ("config.json",)).sha256
     if options.speakers == "embeddings":
         found["speakers_sha256"] = find_weights("CALLAUDIT_SPEAKERS", "bundled/speakers", ("encoder.onnx",)).sha256
     return found
@@ -111,6 +115,18 @@ class _Planned:
     item: Item
     facts: Facts
     sha256: str
+
+
+@dataclass(slots=True)
+class _Uncommitted:
+    rows: Rows = field(default_factory=made.nothing)
+    audio_s: float = 0.0
+    took_s: float = 0.0
+    since: float = field(default_factory=time.monotonic)
+
+    @property
+    def count(self) -> int:
+        return len(self.rows[CALLS]) + len(self.rows[FAILURES])
 
 
 @dataclass(slots=True)
@@ -130,7 +146,7 @@ class _Run:
         self.progress.began = time.monotonic()
         self.tell(self.progress)
         left = (item for item in self.order.source.items() if not self._is_done(item))
-        while planned := list(islice(left, self.order.chunks.planned)):
+        while planned := list(islice(left, self.order.chunks.planned * self.order.workers)):
             self._score(planned)
         self._tell_unused_facts()
 
@@ -143,13 +159,12 @@ class _Run:
     def _take_facts(self) -> None:
         for place in (self.order.metadata, self.order.source.place):
             if place and (place == self.order.metadata or is_table(place, self.order.source.transcripts)):
-                self.known.take_facts(place, read_listing(place), self.order.zone)
+                with closing(read_listing(place)) as rows:
+                    self.known.take_facts(place, rows, self.order.zone)
 
     def _remember(self) -> None:
         """What earlier runs did. Parts with calls of older models are scored anew, or refused."""
-        wanted = model_hashes(self.order.scoring.options)
-        if self.order.scoring.transcripts:
-            wanted = {"classifier_sha256": wanted["classifier_sha256"]}
+        wanted = model_hashes(self.order.scoring.options, self.order.scoring.transcripts)
         for part in self.store.parts():
             calls = self.store.read(CALLS, part.name, ["recording", "sha256", "same_as", *wanted]).to_pylist()
             failures = self.store.read(FAILURES, part.name, ["recording", "sha256", "error"]).to_pylist()
@@ -223,22 +238,24 @@ class _Run:
 
     def _score_each(self, planned: Sequence[_Planned]) -> None:
         tasks = [Task(one.item.place, one.facts.collector_channel) for one in planned]
-        rows, audio_s, took_s, since = made.nothing(), 0.0, 0.0, time.monotonic()
-        for index, outcome in outcomes(tasks, self.order.scoring, self.order.workers) if tasks else ():
-            one = planned[index]
-            if outcome.stops:
-                self._commit(rows, audio_s, took_s)
-                raise ArchiveError(f"stopped at {one.item.name!r}: {outcome.reason}; then run it again, it goes on")
-            self._add(rows, one, outcome)
-            audio_s += outcome.report.recording.duration if outcome.report else 0.0
-            took_s += outcome.took_s
-            self.progress.took_s += outcome.took_s
-            full = len(rows[CALLS]) + len(rows[FAILURES]) >= self.order.chunks.committed
-            if full or time.monotonic() - since > self.order.chunks.every_s:
-                self._commit(rows, audio_s, took_s)
-                rows, audio_s, took_s, since = made.nothing(), 0.0, 0.0, time.monotonic()
+        chunks, fresh = self.order.chunks, _Uncommitted()
+        coming = outcomes(tasks, self.order.scoring, self.order.workers) if tasks else iter(())
+        for found in ticking(coming, chunks.every_s):
+            if found:
+                index, outcome = found
+                one = planned[index]
+                if outcome.stops:
+                    self._commit(fresh.rows, fresh.audio_s, fresh.took_s)
+                    raise ArchiveError(f"stopped at {one.item.name!r}: {outcome.reason}; then run it again, it goes on")
+                self._add(fresh.rows, one, outcome)
+                fresh.audio_s += outcome.report.recording.duration if outcome.report else 0.0
+                fresh.took_s += outcome.took_s
+                self.progress.took_s += outcome.took_s
+            if fresh.count >= chunks.committed or time.monotonic() - fresh.since > chunks.every_s:
+                self._commit(fresh.rows, fresh.audio_s, fresh.took_s)
+                fresh = _Uncommitted()
             self.tell(self.progress)
-        self._commit(rows, audio_s, took_s)
+        self._commit(fresh.rows, fresh.audio_s, fresh.took_s)
 
     def _add(self, rows: Rows, one: _Planned, outcome: Outcome) -> None:
         if outcome.report:

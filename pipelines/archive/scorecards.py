@@ -6,8 +6,6 @@ from datetime import date
 from math import exp, log, sqrt
 
 import numpy as np
-from scipy.optimize import minimize_scalar
-from scipy.special import betaincinv, betaln
 
 from pipelines.archive.tallies import ANY, Tally
 from pipelines.intervals import wilson
@@ -54,6 +52,9 @@ class Card:
 
 def fit(counts: Sequence[tuple[int, int]]) -> Prior:
     """Of flagged and all calls of every name: the beta distribution under which the counts are likeliest."""
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 - slow to load, and of no use without names
+    from scipy.special import betaln  # noqa: PLC0415
+
     flagged = np.array([k for k, _ in counts], float)
     calls = np.array([n for _, n in counts], float)
     mean = float((flagged.sum() + 0.5) / (calls.sum() + 1))
@@ -72,6 +73,8 @@ def scorecards(
     """Worst first. The rank is by the lower end, so that bad luck in few calls puts nobody at the top."""
     if not tallies:
         return []
+    from scipy.special import betaincinv  # noqa: PLC0415 - as in fit
+
     prior = fit([(found.flagged[kind], found.calls) for found in tallies.values()])
     weeks = sorted({monday for by_week in of_week.values() for monday in by_week})
     recent = set(weeks[-_RECENT_WEEKS:]) if len(weeks) > _RECENT_WEEKS else set()

@@ -1,17 +1,17 @@
 """An archive -> one page that loads nothing: what was found, by whom, when, and what does not fit together."""
 
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from pipelines.archive.drift import RATES, drift
+from pipelines.archive.drift import RATES, Point, drift
 from pipelines.archive.errors import ArchiveError
-from pipelines.archive.plots import hearing_plot, ranking_plot, rates_plot
 from pipelines.archive.schemas import FINDINGS
-from pipelines.archive.scorecards import scorecards
+from pipelines.archive.scorecards import Card, scorecards
 from pipelines.archive.store import Store
 from pipelines.archive.tallies import tally
 from pipelines.conduct import Rules
@@ -39,10 +39,8 @@ def write_summary(store: Store, zone: ZoneInfo, rules: Rules) -> str:
         },
         failures=found.failures,
         cards=cards,
-        ranking={who: ranking_plot(of) for who, of in cards.items() if of},
+        **_plots(cards, points),
         points=points,
-        rates=rates_plot(points) if points else "",
-        hearing=hearing_plot(points) if points else "",
         judged=table is not None,
         findings=findings[:_MOST_ROWS],
         all_findings=len(findings),
@@ -55,6 +53,18 @@ def write_summary(store: Store, zone: ZoneInfo, rules: Rules) -> str:
         return store.write_file(PAGE, page.encode())
     except OSError as error:
         raise ArchiveError(f"{store.place} cannot be written ({error.strerror or error})") from error
+
+
+def _plots(cards: Mapping[str, list[Card]], points: list[Point]) -> dict[str, Any]:
+    if not points and not any(cards.values()):
+        return {"ranking": {}, "rates": "", "hearing": ""}
+    from pipelines.archive.plots import hearing_plot, ranking_plot, rates_plot  # noqa: PLC0415 - slow to load
+
+    return {
+        "ranking": {who: ranking_plot(of) for who, of in cards.items() if of},
+        "rates": rates_plot(points) if points else "",
+        "hearing": hearing_plot(points) if points else "",
+    }
 
 
 def _by_rule(findings: list[dict[str, Any]], rules: Rules) -> list[dict[str, Any]]:

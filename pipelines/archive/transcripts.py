@@ -16,12 +16,11 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.call import Channel, Finding, Recording, Speaker, Utterance
-from models.classifier import LONGEST_TEXT, PREVIOUS_TURNS, normalise
+from models.classifier import LONGEST_TEXT, PREVIOUS_TURNS, Classifier, normalise
 from models.errors import CallError
 from models.simplified import simplified
 from pipelines.hearing import UNKNOWN_SPEAKER
 from pipelines.report import ModelPart, Report
-from pipelines.score import Engine
 from pipelines.utterances import assign_speakers
 
 CODEC = "transcript"
@@ -85,7 +84,7 @@ def read_transcript(name: str, content: bytes) -> Transcript:
     return Transcript(hashlib.sha256(content).hexdigest(), tuple(found))
 
 
-def judge_all(transcripts: Sequence[tuple[Transcript, int | None]], engine: Engine) -> list[Report]:
+def judge_all(transcripts: Sequence[tuple[Transcript, int | None]], classifier: Classifier) -> list[Report]:
     """Each with the collector's channel, if known; all utterances are classified in one go."""
     texts: list[str] = []
     previous: list[list[str]] = []
@@ -93,13 +92,14 @@ def judge_all(transcripts: Sequence[tuple[Transcript, int | None]], engine: Engi
         said = [simplified(sentence.text) for sentence in transcript.sentences]
         texts += said
         previous += [said[max(0, i - PREVIOUS_TURNS) : i] for i in range(len(said))]
-    judgements = iter(engine.classify(texts, previous) if texts else [])
-    classifier = tuple(part for part in engine.models if part.role == "classifier")
+    judgements = iter(classifier(texts, previous) if texts else [])
+    weights = classifier.weights
+    part = ModelPart(role="classifier", name=weights.name, version=weights.version, sha256=weights.sha256)
     reports = []
     for transcript, channel in transcripts:
         judged = [next(judgements) for _ in transcript.sentences]
         spoken = _spoken(transcript, [judgement.collector for judgement in judged], channel)
-        reports.append(_report(transcript, spoken, judged, classifier))
+        reports.append(_report(transcript, spoken, judged, (part,)))
     return reports
 
 

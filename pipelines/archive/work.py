@@ -14,6 +14,7 @@ from typing import IO
 import fsspec
 from pydantic import BaseModel
 
+from models.classifier import Classifier
 from models.errors import CallError, ModelError, NoSpace, UnreadableFile
 from pipelines.archive.transcripts import judge_all, read_transcript
 from pipelines.decode import DecodeLimits, decode
@@ -69,7 +70,7 @@ def score_place(task: Task, engine: Engine, limits: DecodeLimits) -> Outcome:
     return Outcome(report=report, took_s=time.perf_counter() - began)
 
 
-def judge_places(tasks: Sequence[Task], engine: Engine) -> list[Outcome]:
+def judge_places(tasks: Sequence[Task], classifier: Classifier) -> list[Outcome]:
     """Of transcripts, whose utterances go through the classifier together."""
     began = time.perf_counter()
     outcomes: dict[int, Outcome] = {}
@@ -81,7 +82,7 @@ def judge_places(tasks: Sequence[Task], engine: Engine) -> list[Outcome]:
             read.append((index, read_transcript(task.place, content), task.collector_channel))
         except CallError as error:
             outcomes[index] = _failed(error, began)
-    reports = judge_all([(transcript, channel) for _, transcript, channel in read], engine)
+    reports = judge_all([(transcript, channel) for _, transcript, channel in read], classifier)
     each = (time.perf_counter() - began) / max(1, len(read))
     for (index, _, _), report in zip(read, reports, strict=True):
         outcomes[index] = Outcome(report=report, took_s=each)

@@ -66,13 +66,15 @@ def clips(folder: Path, count: int, seconds: float = _CLIP_S) -> list[Path]:
 
 @pytest.fixture(scope="session")
 def scored(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """Recordings of several formats, two broken, one twice; and their archive, scored without interruption."""
+    """Recordings of several formats, two broken, one twice, one with bad metadata; and their archive."""
     source, dest = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("dest") / "archive"
     made = clips(source, 14)
     (source / "子").mkdir()
     (source / "子" / "line\nbreak.wav").write_bytes(made[0].read_bytes())
     (source / "broken.wav").write_text("no sound")
     (source / "empty.mp3").write_bytes(b"")
+    (source / "bad-sidecar.wav").write_bytes(made[3].read_bytes()[:-100])
+    (source / "bad-sidecar.json").write_text('{"called_at": "2026-03-01 20:15"}')
     facts = {"call_id": "crm-1", "collector_id": "c-1", "called_at": "2026-03-01T20:15:00+08:00"}
     made[1].with_suffix(".json").write_text(json.dumps(facts))
     done = archive("score", source, "--out", dest, "--workers", "1")

@@ -33,7 +33,7 @@ def test_documented_questions_are_answered(scored: tuple[Path, Path], monkeypatc
     assert sum(row[1] for row in weeks) * 3600 == pytest.approx(
         sum(call["duration_s"] for call in rows(scored[1], "calls"))
     )
-    assert sorted(failed) == [("EmptyRecording", 1), ("UnknownFormat", 1)]
+    assert sorted(failed) == [("BadMetadata", 1), ("EmptyRecording", 1), ("UnknownFormat", 1)]
 
 
 def test_findings_have_the_documented_schema() -> None:

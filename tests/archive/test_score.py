@@ -3,8 +3,10 @@ import os
 import signal
 import subprocess
 import time
+import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 from uuid import uuid4
 
 import pyarrow as pa
@@ -14,9 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipelines.archive.capacity import capacity
+from pipelines.archive.engine import Scoring
+from pipelines.archive.errors import ArchiveError
+from pipelines.archive.run import Order, run
 from pipelines.archive.schemas import SCHEMAS
+from pipelines.archive.sources import Source
 from pipelines.archive.store import Store
+from pipelines.decode import DecodeLimits
 from pipelines.report import Report
+from pipelines.score import EngineOptions
 from tests.archive.conftest import archive, clips, command, environment, rows, seen
 from tests.conftest import ROOT
 
@@ -110,7 +118,7 @@ def test_run_that_is_killed_goes_on_and_ends_with_the_same_rows(scored: tuple[Pa
         assert rows(dest, table) == rows(whole, table)
         assert len(seen(dest, table)) == len(rows(dest, table))
     again = archive("score", source, "--out", dest, "--workers", "1")
-    assert again.stdout.startswith("0 scored, 0 the same as another, 0 failed, 17 done before"), again.stdout
+    assert again.stdout.startswith("0 scored, 0 the same as another, 0 failed, 18 done before"), again.stdout
 
 
 def _wait_until_gone(mark: str) -> None:
@@ -164,7 +172,7 @@ def test_part_that_replaces_another_counts_even_if_the_other_is_still_there(tmp_
         assert [file.stem for file in (tmp_path / "parts").glob("*.json")] == [new.name]
 
 
-def test_progress_is_json_where_asked_for_and_nothing_where_nobody_looks(tmp_path: Path) -> None:
+def test_progress_is_json_where_asked_for(tmp_path: Path) -> None:
     clips(tmp_path / "in", 2)
     done = archive("score", tmp_path / "in", "--out", tmp_path / "out", "--json-progress", "--workers", "1")
     assert done.returncode == 0, done.stderr
@@ -173,8 +181,6 @@ def test_progress_is_json_where_asked_for_and_nothing_where_nobody_looks(tmp_pat
     told = [json.loads(line) for line in lines]
     assert set(told[-1]) == {"files", "done", "failed", "audio_hours", "real_time_factor", "seconds_left"}
     assert (told[-1]["files"], told[-1]["done"], told[-1]["seconds_left"]) == (2, 2, 0)
-    quiet = archive("score", tmp_path / "in", "--out", tmp_path / "out", "--workers", "1")
-    assert len(quiet.stderr.splitlines()) == 1
 
 
 def test_workers_and_threads_use_all_cores_and_no_more() -> None:
@@ -187,17 +193,22 @@ def test_workers_and_threads_use_all_cores_and_no_more() -> None:
     assert capacity(3, 2, cores=1, memory=1e9).workers == 3
 
 
-def _refused(tmp_path: Path, *arguments: str | Path) -> str:
-    done = archive("score", *arguments, "--out", tmp_path / "out", "--workers", "1")
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    return done.stderr
+def _refused(source: Path, dest: Path, **order: Any) -> str:
+    """Why a run stops before anything is scored."""
+    scoring = Scoring(EngineOptions(), DecodeLimits())
+    with pytest.raises(ArchiveError) as told:
+        run(Order(Source(str(source)), scoring, workers=1, **order), Store(str(dest)))
+    return str(told.value)
 
 
 def test_source_that_is_empty_or_missing_is_told(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
-    assert "holds no recordings" in _refused(tmp_path, tmp_path / "in")
-    assert "no such folder" in _refused(tmp_path, tmp_path / "nowhere")
+    assert "holds no recordings" in _refused(tmp_path / "in", tmp_path / "out")
+    assert "no such folder" in _refused(tmp_path / "nowhere", tmp_path / "out")
+    done = archive("score", tmp_path / "nowhere", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert "no such folder" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops rights that only root has to drop")
@@ -225,15 +236,15 @@ def test_metadata_that_cannot_be_believed_stops_before_anything_is_scored(tmp_pa
     clips(tmp_path / "in", 1)
     table = tmp_path / "calls.csv"
     table.write_text("path,call_id,called_at\nclip-000.wav,a,2026-03-01T20:15:00+08:00\nclip-000.wav,b,\n")
-    assert "'clip-000.wav' twice" in _refused(tmp_path, tmp_path / "in", "--metadata", table)
+    assert "'clip-000.wav' twice" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     table.write_text("path,call_id\nclip-000.wav,a\nother.wav,a\n")
-    assert "'a' twice" in _refused(tmp_path, tmp_path / "in", "--metadata", table)
+    assert "'a' twice" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     table.write_text("path,called_at\nclip-000.wav,2026-03-01 20:15:00\n")
-    assert "--time-zone" in _refused(tmp_path, tmp_path / "in", "--metadata", table)
+    assert "--time-zone" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     table.write_text("collector_id\nc-1\n")
-    assert "neither path nor call_id" in _refused(tmp_path, tmp_path / "in", "--metadata", table)
+    assert "neither path nor call_id" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     table.write_bytes("path,agency\nclip-000.wav,北方\n".encode("gb18030"))
-    assert "UTF-8" in _refused(tmp_path, tmp_path / "in", "--metadata", table)
+    assert "UTF-8" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     assert not (tmp_path / "out" / "calls").exists()
 
 
@@ -249,6 +260,7 @@ def test_metadata_joins_by_path_or_id_and_what_fits_nothing_is_told(tmp_path: Pa
     options = ["--metadata", table, "--time-zone", "Asia/Shanghai", "--workers", "1"]
     done = archive("score", tmp_path / "in", "--out", tmp_path / "out", *options)
     assert done.returncode == 1, done.stderr
+    assert len(done.stderr.splitlines()) == 1, "progress that nobody asked for"
     calls = {row["recording"]: row for row in rows(tmp_path / "out", "calls")}
     assert calls["clip-000.wav"]["called_at"].isoformat() == "2026-03-01T12:15:00+00:00"
     assert (calls["clip-000.wav"]["agency"], calls["clip-001.flac"]["agency"]) == ("北方", "南方")
@@ -258,46 +270,61 @@ def test_metadata_joins_by_path_or_id_and_what_fits_nothing_is_told(tmp_path: Pa
     assert len(rows(tmp_path / "out", "failures")) == 1
 
 
-@pytest.mark.parametrize("ending", ["csv", "jsonl"])
-def test_table_lists_recordings(tmp_path: Path, ending: str) -> None:
+def test_table_lists_recordings(tmp_path: Path) -> None:
     made = clips(tmp_path / "in", 2)
     listed = [{"path": str(made[0]), "call_id": "a"}, {"path": "in/clip-001.flac"}, {"path": "in/missing.wav"}]
-    table = tmp_path / f"list.{ending}"
-    if ending == "csv":
-        lines = ["path,call_id", *(f"{row['path']},{row.get('call_id', '')}" for row in listed)]
-    else:
-        lines = [json.dumps(row) for row in listed]
-    table.write_text("\n".join(lines))
-    done = archive("score", table, "--out", tmp_path / "out", "--workers", "1")
+    csv, lines = tmp_path / "list.csv", tmp_path / "list.jsonl"
+    csv.write_text("\n".join(["path,call_id", *(f"{row['path']},{row.get('call_id', '')}" for row in listed)]))
+    lines.write_text("\n".join(json.dumps(row) for row in listed))
+    of_csv, of_lines = ([(item.name, item.place) for item in Source(str(table)).items()] for table in (csv, lines))
+    assert of_csv == of_lines
+    done = archive("score", csv, "--out", tmp_path / "out", "--workers", "1")
     assert done.returncode == 1, done.stderr
     assert {row["call_id"] for row in rows(tmp_path / "out", "calls")} == {"a", "in/clip-001.flac"}
     assert [row["error"] for row in rows(tmp_path / "out", "failures")] == ["UnreadableFile"]
 
 
-def test_bad_sidecar_is_a_failure_of_that_call_only(tmp_path: Path) -> None:
-    made = clips(tmp_path / "in", 2)
-    made[0].with_suffix(".json").write_text('{"called_at": "2026-03-01 20:15"}')
-    assert archive("score", tmp_path / "in", "--out", tmp_path / "out", "--workers", "1").returncode == 1
-    assert [row["recording"] for row in rows(tmp_path / "out", "calls")] == ["clip-001.flac"]
-    (failure,) = rows(tmp_path / "out", "failures")
-    assert failure["error"] == "BadMetadata"
+def test_bad_sidecar_is_a_failure_of_that_call_only(scored: tuple[Path, Path]) -> None:
+    (failure,) = (row for row in rows(scored[1], "failures") if row["error"] == "BadMetadata")
+    assert failure["recording"] == "bad-sidecar.wav"
     assert "called_at" in failure["reason"]
+
+
+def test_name_that_is_no_text_is_a_failure_and_one_in_any_script_is_not(tmp_path: Path) -> None:
+    for name in ("催收\n录音.wav".encode(), b"\xff.wav", "é [1]*.wav".encode()):
+        (tmp_path / os.fsdecode(name)).write_bytes(b"")
+    found = {item.name: item.fault for item in Source(str(tmp_path)).items()}
+    assert found.pop("\\xff.wav") == ("UnreadableFile", "its name is not UTF-8; rename the file")
+    assert found == {"催收\n录音.wav": None, "é [1]*.wav": None}
+
+
+def test_many_files_are_listed_in_little_memory(tmp_path: Path) -> None:
+    for index in range(3000):
+        (tmp_path / f"{index:06d}-{'x' * 100}.wav").touch()
+    list(Source(str(tmp_path / "x*")).items())  # what is loaded only once
+    tracemalloc.start()
+    try:
+        assert sum(1 for _ in Source(str(tmp_path)).items()) == 3000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 300_000  # their names alone are more
 
 
 def test_destination_of_another_schema_or_program_is_left_alone(tmp_path: Path) -> None:
     clips(tmp_path / "in", 1)
     (tmp_path / "out" / "calls").mkdir(parents=True)
-    assert "another program" in _refused(tmp_path, tmp_path / "in")
+    assert "another program" in _refused(tmp_path / "in", tmp_path / "out")
     (tmp_path / "out" / "run.json").write_text('{"schema": "0", "of": "audio"}')
-    assert "schema 0" in _refused(tmp_path, tmp_path / "in")
+    assert "schema 0" in _refused(tmp_path / "in", tmp_path / "out")
     (tmp_path / "out" / "run.json").write_text('{"schema": "1", "of": "transcripts"}')
-    assert "archive of transcripts" in _refused(tmp_path, tmp_path / "in")
+    assert "archive of transcripts" in _refused(tmp_path / "in", tmp_path / "out")
 
 
 def test_two_runs_do_not_write_one_archive(tmp_path: Path) -> None:
     clips(tmp_path / "in", 1)
     with Store(str(tmp_path / "out")).writing("audio"):
-        assert "another run" in _refused(tmp_path, tmp_path / "in")
+        assert "another run" in _refused(tmp_path / "in", tmp_path / "out")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk of its own")
