@@ -1,10 +1,15 @@
-"""How fast the pipeline is and how much memory it takes, beside what is aimed at: what `make bench` prints."""
+"""How fast the pipeline is and how much memory it takes, beside what is aimed at: what `make bench` prints.
+
+By name: `archive`, archives of thousands of calls; `load`, uploads while processes are killed; `reads`, how fast the API
+answers about many calls; `shapes` and `together`, recognition by Whisper's shapes and of two calls at once.
+"""
 
 import argparse
 import json
 import tempfile
 from pathlib import Path
 
+from tests.benchmarks import archive, load, reads, shapes, together
 from tests.benchmarks.processes import output_of, peak_mib, service_at_rest
 
 _RATIO_AT_MOST = 1.10
@@ -17,7 +22,19 @@ def main() -> None:
     options.add_argument("--speed-minutes", type=float, default=10, help="length of the call that is timed")
     options.add_argument("--short-minutes", type=float, default=3)
     options.add_argument("--long-minutes", type=float, default=180)
+    named = options.add_subparsers(title="others, by name")
+    for benchmark in (archive, load, reads, shapes, together):
+        other = named.add_parser(benchmark.__name__.rpartition(".")[2], help=benchmark.__doc__)
+        benchmark.add_options(other)
+        other.set_defaults(run=benchmark.run)
     chosen = options.parse_args()
+    if "run" in chosen:
+        chosen.run(chosen)
+    else:
+        _run(chosen)
+
+
+def _run(chosen: argparse.Namespace) -> None:
     with tempfile.TemporaryDirectory() as folder:
         _print_speed(_call(folder, chosen.speed_minutes), chosen.speed_minutes)
         _print_memory(folder, chosen.short_minutes, chosen.long_minutes)
