@@ -1,7 +1,7 @@
 """How fast the pipeline is and how much memory it takes, beside what is aimed at: what `make bench` prints.
 
-By name: `archive`, archives of thousands of calls; `load`, uploads while processes are killed; `reads`, how fast the API
-answers about many calls; `shapes` and `together`, recognition by Whisper's shapes and of two calls at once.
+By name: `archive`, archives of thousands of calls; `load`, uploads while processes are killed; `reads`, how fast the
+API answers about many calls; `shapes` and `together`, recognition by Whisper's shapes and of two calls at once.
 """
 
 import argparse
