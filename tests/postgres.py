@@ -44,14 +44,19 @@ class Postgres:
             assert time.monotonic() < deadline, f"PostgreSQL does not start in {self.folder}"
             time.sleep(0.1)
 
+    @property
+    def pids(self) -> list[int]:
+        """Of the server, and of all that it started."""
+        assert self._process
+        server = self._process.pid
+        return [server, *map(int, Path(f"/proc/{server}/task/{server}/children").read_text("ascii").split())]
+
     def kill(self) -> None:
         """The server with all that it started, at once."""
         assert self._process
-        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children").read_text("ascii").split()
-        self._process.kill()
-        for child in children:
+        for pid in self.pids:
             with suppress(ProcessLookupError):
-                os.kill(int(child), signal.SIGKILL)
+                os.kill(pid, signal.SIGKILL)
         self._process.wait()
 
     def stop(self) -> None:

@@ -1,6 +1,10 @@
-"""A year of made-up calls in PostgreSQL -> how long every read route takes, for one asker and for several at once."""
+"""A year of made-up calls in PostgreSQL -> how long every read route takes, for one asker and for several at once.
+
+And how long service and database compute for one request, which does not depend on what else the machine does.
+"""
 
 import argparse
+import os
 import random
 import socket
 import statistics
@@ -19,7 +23,7 @@ from tests.benchmarks.load_deployment import Program, environment_of, make_key
 from tests.benchmarks.reads_questions import Path as Question
 from tests.benchmarks.reads_questions import Subjects, questions
 from tests.benchmarks.reads_rows import TENANTS, fill
-from tests.postgres import new_database, own_postgres
+from tests.postgres import Postgres, new_database, own_postgres
 
 _AIM_MS = 100  # p99, of what starts with these words
 _AIMED = ("get", "list", "search")
@@ -42,6 +46,17 @@ def add_options(options: argparse.ArgumentParser) -> None:
 class _Service:
     url: str
     token: str
+    pid: int
+    postgres: Postgres
+
+    def computed_ms(self) -> float:
+        """Since they started, service and database together."""
+        ticks = 0
+        for pid in (self.pid, *self.postgres.pids):
+            with suppress(FileNotFoundError):
+                fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])  # in user and in system mode
+        return 1000 * ticks / os.sysconf("SC_CLK_TCK")
 
     def client(self) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {self.token}"}, timeout=_TIMEOUT_S)
@@ -55,7 +70,7 @@ def run(chosen: argparse.Namespace) -> None:
         database_url = _filled(postgres.url, scratch, chosen.calls)
         environment = environment_of(scratch, database_url)
         token = make_key(environment, chosen.tenant, "read,review,admin")
-        service = stack.enter_context(_serving(environment, scratch, token))
+        service = stack.enter_context(_serving(environment, scratch, token, postgres))
         for name, question in questions(_subjects(database_url, chosen.tenant)).items():
             if chosen.only in name:
                 _measure(service, name, question, chosen)
@@ -94,12 +109,12 @@ def _subjects(database_url: str, tenant: str) -> Subjects:
 
 
 @contextmanager
-def _serving(environment: Mapping[str, str], logs: Path, token: str) -> Iterator[_Service]:
+def _serving(environment: Mapping[str, str], logs: Path, token: str, postgres: Postgres) -> Iterator[_Service]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = str(free.getsockname()[1])
     program = Program("API", ("app.cli", "serve", "--port", port, "--no-worker"), environment, logs / "api.log")
-    service = _Service(f"http://127.0.0.1:{port}", token)
     program.start()
+    service = _Service(f"http://127.0.0.1:{port}", token, program.pid, postgres)
     try:
         with service.client() as client:
             deadline = time.monotonic() + _READY_WITHIN_S
@@ -119,17 +134,22 @@ def _is_ready(client: httpx2.Client) -> bool:
 
 def _measure(service: _Service, name: str, question: Question, chosen: argparse.Namespace) -> None:
     _asked(service, question, 3, seed=0)  # plans and pages are as warm as in a service that runs
-    told, worst_ms = [], 0.0
+    told, worst_ms, asked, computed_ms = [], 0.0, 0, service.computed_ms()
     for askers in chosen.askers:
         share = chosen.requests // askers
         with ThreadPoolExecutor(askers) as pool:
             parts = pool.map(lambda seed: _asked(service, question, share, seed), range(1, askers + 1))  # noqa: B023
             took = [ms for part in parts for ms in part]
         cuts = statistics.quantiles(took, n=100, method="inclusive")
+        asked += len(took)
         worst_ms = max(worst_ms, cuts[98])
         told.append(f"{askers} at a time p50 {cuts[49]:.0f} ms, p99 {cuts[98]:.0f} ms")
     missed = name.startswith(_AIMED) and worst_ms > _AIM_MS
-    print(f"{name}: {'; '.join(told)}{f' (aim: p99 {_AIM_MS} ms, missed)' if missed else ''}", flush=True)
+    each_ms = (service.computed_ms() - computed_ms) / asked
+    print(
+        f"{name}: {'; '.join(told)}; computes {each_ms:.1f} ms{f' (aim: p99 {_AIM_MS} ms, missed)' if missed else ''}",
+        flush=True,
+    )
 
 
 def _asked(service: _Service, question: Question, times: int, seed: int) -> list[float]:
