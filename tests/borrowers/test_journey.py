@@ -1,74 +1,30 @@
 """The way of a borrower through the pages, in a browser: from the first page to a checked bundle and the end."""
 
-import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import soundfile
-from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Page, Route, sync_playwright
+from playwright.sync_api import Browser, Page, Route
 
 from models.call import Label, Speaker
 from tests.borrowers.conftest import MadeCase, Site, Visitor
-from tests.conftest import CALLS, ROOT, Program, needs_debian, write_tone
+from tests.conftest import CALLS, Program, write_tone
 from tests.lenders.conftest import Said
-
-AXE = ROOT / ".venv" / "axe.min.js"
-SIZES = {"desktop": (1200, 900), "phone": (390, 844)}
-FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--mute-audio", "--no-first-run")
-MEDIA = "--autoplay-policy=no-user-gesture-required"
+from tests.tabs import SIZES, Tabs, axe, chromium, until
 
 
 @pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    needs_debian("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=[*FLAGS, MEDIA])
-        yield browser
-        browser.close()
-
-
-class Watched:
-    """A tab, and whatever its console complained about."""
-
-    def __init__(self, context: BrowserContext, shots: Path) -> None:
-        self.page: Page = context.new_page()
-        self.complaints: list[str] = []
-        self._shots = shots
-        self.page.on("console", self._hear)
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-
-    def _hear(self, message: ConsoleMessage) -> None:
-        if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
-
-    def shot(self, name: str) -> None:
-        self.page.screenshot(path=self._shots / f"{name}.png", full_page=True)
-
-
-Open = Callable[..., Watched]
+def browser() -> Iterator[Browser]:
+    with chromium() as opened:
+        yield opened
 
 
 @pytest.fixture
-def open_tab(chromium: Browser, tmp_path: Path) -> Iterator[Open]:
-    """Screenshots lie in the test's folder, or below CALLAUDIT_SHOTS."""
-    contexts: list[BrowserContext] = []
-
-    def tab(size: str = "desktop", language: str = "zh", url: str = "", **options: Any) -> Watched:
-        width, height = SIZES[size]
-        context = chromium.new_context(viewport={"width": width, "height": height}, **options)
-        contexts.append(context)
-        if language == "en":
-            context.add_cookies([{"name": "language", "value": "en", "url": url}])
-        shots = Path(os.environ.get("CALLAUDIT_SHOTS", tmp_path)) / f"{size}-{language}"
-        shots.mkdir(parents=True, exist_ok=True)
-        return Watched(context, shots)
-
-    yield tab
-    for context in contexts:
-        context.close()
+def open_tab(browser: Browser, tmp_path: Path) -> Iterator[Tabs]:
+    tabs = Tabs(browser, tmp_path)
+    yield tabs
+    tabs.close()
 
 
 @pytest.fixture
@@ -76,31 +32,6 @@ def stereo(tmp_path: Path) -> Path:
     """Twenty seconds with a voice on each channel."""
     soundfile.write(tmp_path / "call.wav", soundfile.read(CALLS / "late-first-job.ogg")[0][: 20 * 8000], 8000)
     return tmp_path / "call.wav"
-
-
-def axe(page: Page) -> None:
-    """Nothing serious keeps anyone out of the page."""
-    if not AXE.exists():
-        if os.environ.get("CI") == "true":
-            pytest.fail("make test fetches axe-core with npm")
-        pytest.skip("make test fetches axe-core, where there is npm")
-    # By its own door: the page's policy lets no script in, as it should.
-    page.evaluate(AXE.read_text("utf8"))
-    found = page.evaluate("axe.run(document, {resultTypes: ['violations']}).then(r => r.violations)")
-    told = [f"{v['id']}: {v['nodes'][0]['html'][:200]}" for v in found if v["impact"] in ("serious", "critical")]
-    assert told == []
-
-
-def no_wider_than_the_screen(page: Page) -> None:
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-
-
-def until(page: Page, expression: str) -> None:
-    """The page's policy forbids the evaluation within it that Playwright's own waiting takes."""
-    deadline = time.monotonic() + 30
-    while not page.evaluate(expression):
-        assert time.monotonic() < deadline, expression
-        page.wait_for_timeout(50)
 
 
 def _listen(page: Page) -> None:
@@ -143,16 +74,12 @@ def _take_letter(page: Page, file: Path) -> None:
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("size", SIZES)
 def test_journey_from_first_page_to_deleted_case(
-    *, site: Site, open_tab: Open, stereo: Path, tmp_path: Path, size: str, language: str
+    *, site: Site, open_tab: Tabs, stereo: Path, tmp_path: Path, size: str, language: str
 ) -> None:
     tab = open_tab(size, language, site.url, accept_downloads=True)
     page = tab.page
 
-    def look(name: str) -> None:
-        tab.shot(name)
-        no_wider_than_the_screen(page)
-        axe(page)
-
+    look = tab.look
     page.goto(site.url)
     look("1-first")
     page.set_input_files("#file", stereo)
@@ -208,7 +135,7 @@ def test_journey_from_first_page_to_deleted_case(
     look("10-gone")
 
 
-def test_real_call_is_scored_while_the_page_tells_how_far_it_is(service: Program, open_tab: Open) -> None:
+def test_real_call_is_scored_while_the_page_tells_how_far_it_is(service: Program, open_tab: Tabs) -> None:
     tab = open_tab()
     tab.page.goto(service.url)
     tab.page.set_input_files("#file", CALLS / "mother-callback.amr")
@@ -228,7 +155,7 @@ def large(tmp_path: Path) -> Path:
     return tmp_path / "large.wav"
 
 
-def test_upload_survives_a_dropped_connection(site: Site, open_tab: Open, large: Path) -> None:
+def test_upload_survives_a_dropped_connection(site: Site, open_tab: Tabs, large: Path) -> None:
     tab = open_tab()
     pieces: list[str] = []
 
@@ -248,7 +175,7 @@ def test_upload_survives_a_dropped_connection(site: Site, open_tab: Open, large:
     assert pieces.count("0") == 1
 
 
-def test_upload_goes_on_after_a_closed_tab(site: Site, open_tab: Open, large: Path) -> None:
+def test_upload_goes_on_after_a_closed_tab(site: Site, open_tab: Tabs, large: Path) -> None:
     tab = open_tab()
     stop = {"after": 1}
     offsets: list[str] = []
@@ -277,7 +204,7 @@ def test_upload_goes_on_after_a_closed_tab(site: Site, open_tab: Open, large: Pa
     assert offsets.count("0") == 1
 
 
-def test_double_click_and_back_button_make_one_case(site: Site, open_tab: Open) -> None:
+def test_double_click_and_back_button_make_one_case(site: Site, open_tab: Tabs) -> None:
     page = open_tab().page
     page.goto(site.url)
     page.set_input_files("#file", site.sound())
@@ -290,7 +217,7 @@ def test_double_click_and_back_button_make_one_case(site: Site, open_tab: Open) 
     assert page.locator(".recordings > li").count() == 1
 
 
-def test_pages_work_without_script(site: Site, open_tab: Open) -> None:
+def test_pages_work_without_script(site: Site, open_tab: Tabs) -> None:
     page = open_tab("phone", java_script_enabled=False).page
     page.goto(site.url)
     page.set_input_files("#file", site.sound())
@@ -307,7 +234,7 @@ def test_pages_work_without_script(site: Site, open_tab: Open) -> None:
     assert page.inner_text("#u1 .said") == "不还就打断你的腿"
 
 
-def test_wrong_code_is_told_and_the_right_one_opens(site: Site, open_tab: Open) -> None:
+def test_wrong_code_is_told_and_the_right_one_opens(site: Site, open_tab: Tabs) -> None:
     made = site.case()
     tab = open_tab("phone")
     tab.page.goto(site.url + made.path)
