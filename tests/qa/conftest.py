@@ -3,6 +3,7 @@
 No worker runs, so that what is shown does not depend on a model.
 """
 
+import json
 import secrets
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -90,7 +91,7 @@ class Office:
             recording_sha256=sha256(content).hexdigest(),
             recording_bytes=len(content),
             media_type="audio/wav",
-            details="{}",
+            details=json.dumps(who),
             collector_id=who.get("collector_id"),
             agency=who.get("agency"),
             collector_channel=None,

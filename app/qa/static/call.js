@@ -7,6 +7,7 @@ const list = document.querySelector(".bubbles")
 const status = document.querySelector("#status")
 const blank = document.querySelector("#decide")
 const line = document.querySelectorAll(".wave .head")
+const dock = document.querySelector(".bar")
 const wave = document.querySelector(".wave")
 const flagged = list.dataset.flagged.split(" ").filter(Boolean).map(Number)
 const calm = matchMedia("(prefers-reduced-motion: reduce)")
@@ -102,7 +103,7 @@ async function post(path, fields, li) {
 
 function inView(li) {
   const box = li.getBoundingClientRect()
-  return box.top > 80 && box.bottom < innerHeight
+  return box.top > dock.getBoundingClientRect().bottom && box.bottom < innerHeight
 }
 
 function take(body, note = "") {
