@@ -3,7 +3,7 @@
 import unicodedata
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import typst
@@ -25,6 +25,7 @@ class Font:
 FindFont = Callable[[], Font | None]
 
 
+@cache  # a second of reading; a font installed later is found after a restart
 def find_font() -> Font | None:
     """The first known Chinese family among the system's fonts; None if there is none."""
     found = typst.Fonts(include_system_fonts=True, include_embedded_fonts=False).fonts()
