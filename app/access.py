@@ -139,9 +139,13 @@ def is_loopback(host: str) -> bool:
 
 def _refuse_strangers_pages(request: Request) -> None:
     """Without keys, a web page opened on this machine must not reach the service through the user's browser."""
-    host = urlsplit(f"//{request.headers.get('host', '')}")
     origin = request.headers.get("origin")
-    if host.hostname not in _LOCAL_NAMES or (origin is not None and urlsplit(origin).netloc != host.netloc):
+    try:
+        host = urlsplit(f"//{request.headers.get('host', '')}")
+        ours = host.hostname in _LOCAL_NAMES and (origin is None or urlsplit(origin).netloc == host.netloc)
+    except ValueError:
+        ours = False
+    if not ours:
         raise refusal(
             403, "foreign origin", "without API keys the service answers requests to localhost only, from no other page"
         )

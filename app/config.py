@@ -83,6 +83,7 @@ class Settings(BaseSettings):
 
     executor_id: str | None = Field(default=None, pattern=r"^[A-Za-z0-9._-]{1,100}$")
     worker_timeout_seconds: float = Field(default=30, ge=1)
+    request_within_seconds: float = Field(default=20, gt=0)
     stop_within_seconds: int = Field(default=10, ge=1)
     database_wait_seconds: float = Field(default=5, gt=0)
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"

@@ -11,6 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.errors import Fault, Problem, Refused, problem_of
@@ -18,6 +19,10 @@ from app.logs import where
 from models.errors import CallError
 
 _log = logging.getLogger(__name__)
+
+_METHODS = ("DELETE", "GET", "HEAD", "PATCH", "POST", "PUT")
+_LONGEST_ECHO = 200  # characters of what was sent
+_MOST_FAULTS = 50  # a request of many wrong parts gets no answer of many times its size
 
 
 def answer_problems(app: FastAPI) -> None:
@@ -77,19 +82,33 @@ async def _known(_request: Request, error: Exception) -> Response:
 
 async def _http(request: Request, error: Exception) -> Response:
     raised = cast(HTTPException, error)
-    explained = {
-        404: f"there is nothing at {request.url.path}",
-        405: f"{request.method} is not possible here",
-    }
-    detail = explained.get(raised.status_code, str(raised.detail))
+    headers = {name.lower(): value for name, value in (raised.headers or {}).items()}
+    detail = str(raised.detail)
+    if raised.status_code == 404:
+        # Not of request.url, which a Host header that is none makes unreadable.
+        detail = f"there is nothing at {request.scope['path'][:_LONGEST_ECHO]}"
+    elif raised.status_code == 405:
+        headers["allow"] = ", ".join(_methods(request))
+        detail = f"{request.method[:_LONGEST_ECHO]} is not possible here; {headers['allow']} are"
     problem = Problem(title=HTTPStatus(raised.status_code).phrase, status=raised.status_code, detail=detail)
-    return _respond(problem, dict(raised.headers or {}))
+    return _respond(problem, headers)
+
+
+def _methods(request: Request) -> list[str]:
+    """All that the address takes; the router itself names those of one of its routes only."""
+    return [
+        method
+        for method in _METHODS
+        if any(route.matches({**request.scope, "method": method})[0] is Match.FULL for route in request.app.routes)
+    ]
 
 
 async def _invalid(_request: Request, error: Exception) -> Response:
     # What was sent is not repeated: it can be a transcript.
     wrong = cast(RequestValidationError, error).errors()
-    faults = tuple(Fault(field=".".join(map(str, f["loc"])), reason=f["msg"]) for f in wrong)
+    faults = tuple(
+        Fault(field=".".join(map(str, f["loc"]))[:_LONGEST_ECHO], reason=f["msg"]) for f in wrong[:_MOST_FAULTS]
+    )
     told = "; ".join(f"{fault.field}: {fault.reason}" for fault in faults[:3])
     return _respond(
         Problem(

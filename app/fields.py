@@ -11,7 +11,9 @@ from pydantic import BaseModel
 
 from app.errors import refusal
 
-LONGEST = 1000
+MOST = 50  # names in one request
+_DEEPEST = 4  # levels that the OpenAPI document lists; deeper ones may be asked for
+_LONGEST_ECHO = 100  # characters of what was sent
 _NEXT = "next_"
 
 Tree = dict[str, "Tree"]
@@ -19,8 +21,8 @@ Tree = dict[str, "Tree"]
 
 def parse(model: type[BaseModel], asked: str) -> Tree:
     """What to keep of an answer of this model; an empty tree keeps all below it. Raises Refused."""
-    if len(asked) > LONGEST:
-        raise refusal(422, "unknown field", f"'fields' is longer than {LONGEST} characters")
+    if asked.count(",") >= MOST:
+        raise refusal(422, "unknown field", f"'fields' names more than {MOST} fields")
     entries = _entries(model)
     tree: Tree = {}
     for path in asked.split(","):
@@ -28,6 +30,12 @@ def parse(model: type[BaseModel], asked: str) -> Tree:
     if entries is None:
         return tree
     return {entries[0]: tree, **{name: {} for name in model.model_fields if name != entries[0]}}
+
+
+def paths(model: type[BaseModel]) -> list[str]:
+    """All that may be asked for."""
+    entries = _entries(model)
+    return list(_paths(entries[1] if entries else model))
 
 
 def pick(tree: Tree, answer: Any) -> Any:
@@ -38,6 +46,14 @@ def pick(tree: Tree, answer: Any) -> Any:
     if isinstance(answer, dict):
         return {name: pick(below, answer[name]) for name, below in tree.items() if name in answer}
     return answer  # null where there could be an object
+
+
+def _paths(model: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        below = next(_models(field.annotation), None)
+        if below is not None and prefix.count(".") + 1 < _DEEPEST:
+            yield from _paths(below, f"{prefix}{name}.")
 
 
 def _add(tree: Tree, path: str, model: type[BaseModel]) -> None:
@@ -55,7 +71,8 @@ def _add(tree: Tree, path: str, model: type[BaseModel]) -> None:
 def _below(model: type[BaseModel] | None, name: str, path: str) -> type[BaseModel] | None:
     if model is None or name not in model.model_fields:
         known = f"there are {', '.join(model.model_fields)}" if model else "nothing is below it"
-        raise refusal(422, "unknown field", f"'fields' names {path!r}, but no field {name!r} is there; {known}")
+        told = f"'fields' names {path[:_LONGEST_ECHO]!r}, but no field {name[:_LONGEST_ECHO]!r} is there; {known}"
+        raise refusal(422, "unknown field", told)
     return next(_models(model.model_fields[name].annotation), None)
 
 

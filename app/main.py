@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
+from typing import Any
 
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
@@ -13,6 +14,7 @@ from app.config import Settings
 from app.database import open_database
 from app.deps import State
 from app.edge import answer_problems
+from app.examples import show_examples
 from app.jobs import JobQueue, Scoring
 from app.lenders import audit, batch, calls, conduct, keeping, keys, reviews, scorecards, search, utterances, webhooks
 from app.metrics import Metrics
@@ -22,6 +24,13 @@ from app.traces import send_traces
 from app.worker import Worker
 from pipelines.score import Engine
 from pipelines.version import installed_version
+
+
+class _App(FastAPI):
+    def openapi(self) -> dict[str, Any]:
+        if not self.openapi_schema:
+            show_examples(super().openapi())  # which keeps the document that it gives
+        return super().openapi()
 
 
 def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_loopback: bool = False) -> FastAPI:
@@ -59,7 +68,14 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
             finally:
                 await run_in_threadpool(worker.stop)
 
-    app = FastAPI(title="callaudit", version=installed_version(), lifespan=lifespan, redirect_slashes=False)
+    app = _App(
+        title="callaudit",
+        version=installed_version(),
+        lifespan=lifespan,
+        redirect_slashes=False,
+        docs_url=None,  # these two pages would load scripts from elsewhere
+        redoc_url=None,
+    )
     answer_problems(app)
     for router in (
         calls.router,

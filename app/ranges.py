@@ -9,7 +9,7 @@ from starlette.responses import Response, StreamingResponse
 from app.errors import refusal
 
 # Several ranges at once may be answered with the whole, and no player asks for them.
-_ONE_RANGE = re.compile(r"bytes=(\d*)-(\d*)")
+_ONE_RANGE = re.compile(r"bytes=([0-9]{0,18})-([0-9]{0,18})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Request, Response
 from fastapi.routing import APIRoute
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
+from starlette.exceptions import HTTPException
 from starlette.types import Message
 
 from app import fields, idempotency
@@ -16,6 +17,7 @@ from app.access import Door
 from app.conditional import tagged
 from app.errors import Problem, refusal
 from app.idempotency import Once, Repeated, same_json
+from app.plain_json import refuse_unclear
 
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 
@@ -31,12 +33,22 @@ _IF_NONE_MATCH = {
     "description": "An `ETag` that was given before: 304 if nothing has changed",
     "schema": {"type": "string"},
 }
-_FIELDS = {
-    "name": "fields",
-    "in": "query",
-    "description": "Only these parts of the answer, with commas, inner ones after a dot; in a list, of its entries",
-    "schema": {"type": "string", "maxLength": fields.LONGEST},
-}
+
+
+def _fields(model: type[BaseModel]) -> dict[str, Any]:
+    return {
+        "name": "fields",
+        "in": "query",
+        "description": "Only these parts of the answer, with commas; in a list, of its entries",
+        "style": "form",
+        "explode": False,
+        "schema": {
+            "type": "array",
+            "items": {"type": "string", "enum": fields.paths(model)},
+            "minItems": 1,
+            "maxItems": fields.MOST,
+        },
+    }
 
 
 class TenantRoute(APIRoute):
@@ -48,7 +60,7 @@ class TenantRoute(APIRoute):
         super().__init__(path, endpoint, **options)
         taken = [_IDEMPOTENCY_KEY] if "POST" in (self.methods or ()) else []
         if self._answers_model:
-            taken = [_FIELDS, _IF_NONE_MATCH]
+            taken = [_fields(self.response_model), _IF_NONE_MATCH]
             self.responses = {304: {"description": "Nothing has changed"}, **self.responses}
         extra = self.openapi_extra or {}
         known = {parameter["name"] for parameter in extra.get("parameters", [])}
@@ -66,9 +78,13 @@ class TenantRoute(APIRoute):
         async def admit(request: Request) -> Response:
             door = cast(Door, request.state.door)
             request.state.caller = await run_in_threadpool(door.admit, request)
+            _refuse_odd(request)
             body = None
             if self.largest_body is not None:
                 body = await read_body(request, self.largest_body)
+                if body and self.body_field is not None:
+                    refuse_other_than_json(request)
+                    refuse_unclear(body)
                 request = _again(request, body)
             left = door.count(request.state.caller)
             response = await self._answer(request, answer, body)
@@ -108,7 +124,7 @@ async def _once(request: Request, answer: _Handler, body: bytes | None) -> Respo
     once = Once(
         cast(sa.Engine, request.state.database),
         request.state.caller,
-        request.url.path,
+        request.scope["path"],
         request.headers.get(idempotency.HEADER),
     )
     request.state.once = once
@@ -130,6 +146,29 @@ def _part(response: Response, tree: fields.Tree) -> Response:
     kept = {name: response.headers[name] for name in ("cache-control",) if name in response.headers}
     content = json.dumps(picked, ensure_ascii=False, separators=(",", ":"))
     return Response(content, headers=kept, media_type="application/json")
+
+
+def _refuse_odd(request: Request) -> None:
+    """What is wrong for every route alike, and would surprise the parts behind them."""
+    if "\0" in request.scope["path"]:
+        raise HTTPException(404)
+    if "%00" in request.scope["query_string"].decode("latin-1"):
+        raise refusal(422, "invalid request", "query: the character NUL is in nothing that is kept here")
+    coding = request.headers.get("content-encoding", "identity").strip().lower()
+    if coding != "identity":
+        raise refusal(
+            415,
+            "encoded body",
+            "the body has a Content-Encoding, and none is undone here; send it as it is",
+            {"accept-encoding": "identity"},
+        )
+
+
+def refuse_other_than_json(request: Request) -> None:
+    """A body without a media type passes for JSON where it is read as JSON. Raises Refused."""
+    kind = request.headers.get("content-type", "application/json").partition(";")[0].strip().lower()
+    if kind != "application/json" and not (kind.startswith("application/") and kind.endswith("+json")):
+        raise refusal(415, "unsupported media type", "send the body as application/json")
 
 
 async def read_body(request: Request, largest: int) -> bytes:

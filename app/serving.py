@@ -16,6 +16,7 @@ from app.config import CannotStart, Settings
 from app.database import open_database
 from app.keys import any_made
 from app.main import create_app
+from app.patience import patient
 from app.recordings import Recordings
 from app.worker import claim_executor
 from pipelines.score import Engine
@@ -42,6 +43,8 @@ def serve_http(settings: Settings, load_engine: Callable[[], Engine], host: str,
                 log_config=None,
                 access_log=False,  # it would write queries, which may name people
                 server_header=False,
+                http=patient(settings.request_within_seconds),
+                ws="none",  # there is nothing to speak to
                 timeout_graceful_shutdown=settings.stop_within_seconds,
             )
         )

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import sqlalchemy as sa
 from fastapi import Header, Query, Request, Response
-from pydantic import AwareDatetime
 from starlette.concurrency import run_in_threadpool
 
 from app import audit, calls
@@ -25,6 +24,7 @@ from app.lenders.intake import Intake, IntakeDep
 from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata, ObjectCall, parsed
 from app.lenders.uploads import receive_bare, receive_form
 from app.logs import where
+from app.moments import Moment
 from app.ranges import Asked
 from app.routes import StreamRoute, read_body, tenant_router
 from models.call import Label
@@ -104,12 +104,14 @@ def list_calls(
     database: DatabaseDep,
     status: Status | None = None,
     label: Annotated[Label | None, Query(description="Calls in whose report `labels` has it")] = None,
-    collector_id: str | None = None,
+    collector_id: Annotated[str | None, Query(max_length=200)] = None,
     called_from: Annotated[
-        AwareDatetime | None, Query(description="By called_at, or the time of receipt where it is not known")
+        Moment | None, Query(description="By called_at, or the time of receipt where it is not known")
     ] = None,
-    called_before: AwareDatetime | None = None,
-    cursor: str | None = None,
+    called_before: Moment | None = None,
+    cursor: Annotated[
+        str | None, Query(description="`next_cursor` of the page before", max_length=40, examples=["MTAwMA"])
+    ] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> CallPage:
     wanted = Wanted(caller.tenant_id, status, label, collector_id, called_from, called_before)
@@ -197,6 +199,9 @@ def _cursor(number: int) -> str:
 
 def _number(cursor: str) -> int:
     try:
-        return int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
+        number = int(base64.urlsafe_b64decode(cursor + "=" * (-len(cursor) % 4)))
     except ValueError:
-        raise refusal(422, "unknown cursor", "send a cursor as it was given in next_cursor") from None
+        number = 0
+    if not 0 < number < 2**63 or _cursor(number) != cursor:
+        raise refusal(422, "unknown cursor", "send a cursor as it was given in next_cursor")
+    return number

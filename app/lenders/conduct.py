@@ -4,12 +4,13 @@ from datetime import datetime
 from typing import Annotated, Literal, Self
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from app import conduct
 from app.access import Reading
 from app.conduct import Kept, Wanted
 from app.deps import DatabaseDep
+from app.moments import Moment
 from app.routes import tenant_router
 from pipelines.conduct import Call
 
@@ -92,8 +93,8 @@ def list_findings(
     borrower_ref: _Name = None,
     collector_id: Annotated[_Name, Query(description="Findings that a call of theirs proves, as `agency`")] = None,
     agency: _Name = None,
-    called_from: Annotated[AwareDatetime | None, Query(description="Findings whose last call is not earlier")] = None,
-    called_before: Annotated[AwareDatetime | None, Query(description="Findings whose first call is earlier")] = None,
+    called_from: Annotated[Moment | None, Query(description="Findings whose last call is not earlier")] = None,
+    called_before: Annotated[Moment | None, Query(description="Findings whose first call is earlier")] = None,
     before: Annotated[int | None, Query(ge=1, le=2**62)] = None,
     limit: Annotated[int, Query(ge=1, le=200)] = 50,
 ) -> ConductPage:

@@ -24,7 +24,7 @@ class Hold(BaseModel):
         extra="forbid", frozen=True, json_schema_extra={"examples": [{"because": "complaint 2026-118"}]}
     )
 
-    because: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500)]
+    because: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=500, pattern=r"\S")]
 
 
 @router.get("/retention")

@@ -5,7 +5,6 @@ from typing import Annotated, Literal, Self, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import (
-    AwareDatetime,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,6 +16,8 @@ from pydantic import (
 
 from app.calls import Call, Outcome, Status
 from app.errors import Problem
+from app.moments import Moment
+from app.plain_json import refuse_unclear
 from models.call import KINDS, Form, Judgement, Label
 from pipelines.report import Report, Scores
 
@@ -26,7 +27,7 @@ _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _Channel = Annotated[
     Literal[0, 1], BeforeValidator(lambda sent: int(sent) if sent in ("0", "1") else sent)  # in an address it is text
 ]
-_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000)]
+_Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000, pattern=r"\S")]
 
 
 class Metadata(BaseModel):
@@ -53,7 +54,7 @@ class Metadata(BaseModel):
     collector_id: _Name | None = None
     agency: _Name | None = None
     borrower_ref: _Name | None = None
-    called_at: AwareDatetime | None = Field(default=None, description="With its offset, as 2026-03-01T20:15:00+08:00")
+    called_at: Moment | None = Field(default=None, description="With its offset, as 2026-03-01T20:15:00+08:00")
     direction: Literal["inbound", "outbound"] | None = None
     collector_channel: _Channel | None = Field(default=None, description="Which channel the collector speaks on")
     contact: Literal["borrower", "third_party"] | None = Field(default=None, description="Who was called")
@@ -62,7 +63,8 @@ class Metadata(BaseModel):
 
 
 def parsed(model: type[M], sent: bytes, *within: str) -> M:
-    """Raises RequestValidationError, without what was sent."""
+    """Raises RequestValidationError, without what was sent, or Refused."""
+    refuse_unclear(sent)
     try:
         return model.model_validate_json(sent)
     except ValidationError as error:
@@ -130,7 +132,20 @@ class ObjectCall(BaseModel):
 
 
 class CallBatch(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        json_schema_extra={
+            "examples": [
+                {
+                    "calls": [
+                        {"object": "s3://north-bank-calls/2026/03/01/0001.wav", "metadata": {"collector_id": "c-17"}},
+                        {"object": "s3://north-bank-calls/2026/03/01/0002.wav"},
+                    ]
+                }
+            ]
+        },
+    )
 
     calls: list[ObjectCall] = Field(min_length=1, max_length=1000)
 

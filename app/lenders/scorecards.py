@@ -5,11 +5,12 @@ from datetime import date
 from typing import Annotated, Self
 
 from fastapi import Depends, Query
-from pydantic import AwareDatetime, BaseModel, Field
+from pydantic import BaseModel, Field
 
 from app import scorecards
 from app.access import Reading
 from app.deps import DatabaseDep
+from app.moments import Moment
 from app.routes import tenant_router
 from app.scorecards import By, Scorecard
 from pipelines.intervals import wilson
@@ -69,8 +70,8 @@ class Asked:
 
     caller: Reading
     database: DatabaseDep
-    called_from: AwareDatetime | None = None
-    called_before: AwareDatetime | None = None
+    called_from: Moment | None = None
+    called_before: Moment | None = None
     after: Annotated[str | None, Query(max_length=200)] = None
     limit: Annotated[int, Query(ge=1, le=200)] = 50
 

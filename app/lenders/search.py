@@ -4,11 +4,12 @@ from datetime import datetime
 from typing import Annotated, Self
 
 from fastapi import Query
-from pydantic import AwareDatetime, BaseModel, Field, StringConstraints
+from pydantic import BaseModel, Field, StringConstraints
 
 from app import search
 from app.access import Reading
 from app.deps import DatabaseDep
+from app.moments import Moment
 from app.routes import tenant_router
 from app.search import Found, Sought
 from models.call import Label, Speaker
@@ -18,7 +19,7 @@ router = tenant_router("/v1/utterances", "search")
 
 _Name = Annotated[str | None, Query(max_length=200)]
 _Share = Annotated[float | None, Query(ge=0, le=1)]
-_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100)]
+_Words = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=100, pattern=r"\S")]
 
 
 class FoundUtterance(BaseModel):
@@ -72,8 +73,8 @@ def search_utterances(
     speaker: Speaker | None = None,
     collector_id: _Name = None,
     agency: _Name = None,
-    called_from: AwareDatetime | None = None,
-    called_before: AwareDatetime | None = None,
+    called_from: Moment | None = None,
+    called_before: Moment | None = None,
     needs_review: bool | None = None,
     suppressed: bool | None = None,
     before: Annotated[int | None, Query(ge=1, le=2**62)] = None,

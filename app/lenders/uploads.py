@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 _METADATA_BYTES = 64 * 1024
 _ENVELOPE_BYTES = _METADATA_BYTES + 64 * 1024  # boundaries and part headers come on top of the file
 
+_PART_HEAD_BYTES = 16 * 1024
+
 _Fill = Callable[[Incoming, AsyncIterator[bytes]], Awaitable[bytes | None]]
 
 
@@ -119,9 +121,15 @@ class _Form:
 
     def header_field(self, data: bytes, start: int, end: int) -> None:
         self._header += data[start:end]
+        self._refuse_long_head()
 
     def header_value(self, data: bytes, start: int, end: int) -> None:
         self._value += data[start:end]
+        self._refuse_long_head()
+
+    def _refuse_long_head(self) -> None:
+        if len(self._header) + len(self._value) > _PART_HEAD_BYTES:
+            raise refusal(400, "broken upload", f"the head of a part has a line of over {_PART_HEAD_BYTES} bytes")
 
     def header_end(self) -> None:
         if bytes(self._header).lower() == b"content-disposition":
@@ -136,6 +144,8 @@ class _Form:
                 raise refusal(422, "several files", "the form has several parts named 'file'; send one call a request")
             self.file_seen = True
         elif self._part == "metadata":
+            if self.metadata is not None:
+                raise refusal(422, "several files", "the form has several parts named 'metadata'; send one")
             self.metadata = b""
         else:
             raise refusal(422, "unknown part", "the form may have the parts 'file' and 'metadata' only")

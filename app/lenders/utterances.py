@@ -10,7 +10,7 @@ from app.deps import EngineDep
 from app.errors import refusal
 from app.idempotency import OnceDep
 from app.lenders.schemas import LabelledText, LabelledTexts, Texts, parsed
-from app.routes import StreamRoute, tenant_router
+from app.routes import StreamRoute, refuse_other_than_json, tenant_router
 
 _LARGEST_BODY = 32 * 2**20
 _BODY = {"requestBody": {"required": True, "content": {"application/json": {"schema": Texts.model_json_schema()}}}}
@@ -20,6 +20,7 @@ router = tenant_router("/v1/utterances", "utterances", StreamRoute)
 
 async def _texts(request: Request, once: OnceDep) -> Texts:
     """Read by hand: FastAPI would take a body of any size into memory first."""
+    refuse_other_than_json(request)
     body = bytearray()
     async for chunk in request.stream():
         body += chunk

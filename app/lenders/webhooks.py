@@ -34,7 +34,10 @@ class WantedWebhook(BaseModel):
         },
     )
 
-    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)] = Field(description="https://…")
+    url: Annotated[str, StringConstraints(min_length=1, max_length=2000)] = Field(
+        description="https://…; http only into networks that the service was set up with",
+        json_schema_extra={"pattern": r"^https://[a-z0-9]+(\.[a-z0-9]+)*(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._~/-]*)?$"},
+    )
     events: frozenset[EventType] = Field(default=frozenset(EventType), min_length=1, description="All, if left out")
     description: Annotated[str, StringConstraints(max_length=200)] = ""
     redacted: bool = Field(

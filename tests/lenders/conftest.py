@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -9,9 +10,11 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
+import boto3
 import httpx2
 import pytest
 import sqlalchemy as sa
+from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
@@ -25,6 +28,7 @@ from app.recordings import Recordings
 from models.call import KINDS, Label, Speaker
 from pipelines.report import RecordingPart, Report, Scores, UtterancePart, summarise
 from pipelines.score import Engine, load_engine
+from tests.conftest import Program, Start
 from tests.postgres import new_database
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -164,6 +168,78 @@ def api(settings: Settings, engine: Engine) -> Iterator[Api]:
         open_database(settings) as database,
     ):
         yield Api(client, settings, database, Recordings(settings))
+
+
+@dataclass
+class Started(Api):
+    """The service as a process of its own, behind real HTTP."""
+
+    program: Program
+    bucket: "Bucket"
+    north: Tenant  # its objects lie in the bucket north-bank-calls
+    south: Tenant  # whose data nobody else may see
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of north's administrator, who has all other roles too."""
+        return {"authorization": f"Bearer {self.north.token(*ALL_ROLES)}"}
+
+
+@dataclass(frozen=True)
+class Bucket:
+    """Of north's, on a server that speaks S3."""
+
+    endpoint: str
+    name: str = "north-bank-calls"
+
+    def put(self, key: str, content: bytes) -> str:
+        """The object's address."""
+        with closing(
+            boto3.client(
+                "s3",
+                endpoint_url=self.endpoint,
+                region_name="us-east-1",
+                aws_access_key_id="key",
+                aws_secret_access_key="secret",
+            )
+        ) as client:
+            client.create_bucket(Bucket=self.name)
+            client.put_object(Bucket=self.name, Key=key, Body=content)
+        return f"s3://{self.name}/{key}"
+
+
+@pytest.fixture(scope="session")
+def bucket() -> Iterator[Bucket]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield Bucket(f"http://{host}:{port}")
+    server.stop()
+
+
+@pytest.fixture(scope="session")
+def started(start_program: Start, bucket: Bucket, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Started]:
+    """Impatient, with a worker, and shared by all tests that do it no harm."""
+    settings = Settings(data_dir=tmp_path_factory.mktemp("started"), threads=1)
+    environment = {
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": bucket.endpoint,
+        "CALLAUDIT_OBJECT_PREFIXES": "s3://{tenant}-calls/",
+        "CALLAUDIT_REQUEST_WITHIN_SECONDS": "2",
+        "CALLAUDIT_THREADS": "1",
+        "CALLAUDIT_WEBHOOK_PRIVATE_NETWORKS": "127.0.0.0/8",
+    }
+    program = start_program(settings.data_dir, settings=environment)
+    with (
+        open_database(settings) as database,
+        httpx2.Client(base_url=program.url, timeout=60) as client,
+    ):
+        shared: dict[str, Any] = {"client": client, "settings": settings, "database": database}
+        api = Api(recordings=Recordings(settings), **shared)
+        north, south = api.tenant("north-bank"), api.tenant("south-bank")
+        yield Started(recordings=api.recordings, **shared, program=program, bucket=bucket, north=north, south=south)
 
 
 @pytest.fixture

@@ -148,7 +148,7 @@ def test_object_of_any_store_is_fetched_once_per_key(lender: Tenant, tone: Path)
         "s3://{tenant}/a.wav",
         "simplecache::file://{bucket}/{other}/a.wav",
         "file://{bucket}/{tenant}/a.wav::file:///etc/passwd",
-        "file://{bucket}/{tenant}/a\x00.wav",
+        "file://{bucket}/{tenant}/a\x01.wav",
         "FILE://{bucket}/{tenant}/a.wav",
     ],
 )
