@@ -1,47 +1,62 @@
-"""Calls in which the model found a kind of abuse -> what people made of it in those that they reviewed."""
+"""Utterances that the model took for abuse -> what people made of those that they reviewed."""
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 
 import sqlalchemy as sa
 
-from app.calls import Status
-from app.tables import call_labels, call_verdicts, calls, reviews
-from models.call import KINDS, Label
+from app import reviews
+from app.tables import utterances
+from models.call import KINDS, Label, Speaker
+
+_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
 class Confirmation:
-    """Of one kind, in calls."""
+    """Of one kind, in utterances that are not the borrower's."""
 
-    found: int  # by the model, in speech that is not the borrower's
-    reviewed: int  # of the found: a person decided about an utterance
-    confirmed: int  # of the reviewed: the kind is in the verdict
-    missed: int  # reviewed calls in whose verdict the kind is, though the model did not find it
+    found: int  # the model's primary label
+    reviewed: int  # of the found
+    confirmed: int  # of the reviewed: people say so too
+    missed: int  # people say so of what the model took for compliant
 
 
 def confirmations(
     engine: sa.Engine, tenant_id: str, *, called_from: datetime, called_before: datetime
 ) -> dict[Label, Confirmation]:
-    then = (calls.c.called_at >= called_from, calls.c.called_at < called_before)
-    chosen = (calls.c.tenant_id == tenant_id, calls.c.status == str(Status.DONE), *then)
-    reviewed = calls.c.id.in_(
-        sa.select(reviews.c.call_id).where(reviews.c.tenant_id == tenant_id, reviews.c.verdict.is_not(None))
-    )
-    told = {}
+    """Of calls of this time; what people said last counts, and what they took back does not."""
+    u = utterances.c
+    accused = (u.tenant_id == tenant_id, u.speaker != str(Speaker.BORROWER), u.place.is_not(None))
+    then = (u.called_at >= called_from, u.called_at < called_before)
+    counted = sa.select(u.label, sa.func.count()).where(*accused, *then, u.label.in_(KINDS)).group_by(u.label)
     with engine.connect() as connection:
-        for kind in KINDS:
-            found, holds = (
-                sa.exists().where(table.c.call_id == calls.c.id, table.c.label == str(kind))
-                for table in (call_labels, call_verdicts)
-            )
-            counts = (
-                found,
-                sa.and_(found, reviewed),
-                sa.and_(found, reviewed, holds),
-                sa.and_(~found, reviewed, holds),
-            )
-            sums = (sa.func.sum(sa.case((that, 1), else_=0)) for that in counts)
-            row = connection.execute(sa.select(*sums).where(*chosen)).one()
-            told[kind] = Confirmation(*(count or 0 for count in row))
-    return told
+        found: dict[str, int] = dict(connection.execute(counted).tuples().all())
+    reviewed: Counter[Label] = Counter()
+    confirmed: Counter[Label] = Counter()
+    missed: Counter[Label] = Counter()
+    decided = reviews.decisions(engine, tenant_id, called_from=called_from, called_before=called_before)
+    for some in _batches(decided):
+        query = sa.select(u.call_id, u.place, u.label).where(*accused, u.call_id.in_(some))
+        with engine.connect() as connection:
+            rows = connection.execute(query).all()
+        for call_id, place, label in rows:
+            if (labels := some[call_id].get(place)) is None:
+                continue
+            if label == Label.COMPLIANT:
+                missed.update(labels)
+                continue
+            reviewed[Label(label)] += 1
+            confirmed[Label(label)] += label in labels
+    return {kind: Confirmation(found.get(kind, 0), reviewed[kind], confirmed[kind], missed[kind]) for kind in KINDS}
+
+
+_Decided = dict[int, tuple[Label, ...]]
+
+
+def _batches(decided: Iterator[tuple[str, _Decided]]) -> Iterator[dict[str, _Decided]]:
+    while some := dict(islice(decided, _AT_ONCE)):
+        yield some

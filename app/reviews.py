@@ -195,6 +195,16 @@ def decided(engine: sa.Engine, tenant_id: str) -> Iterator[tuple[Report, list[Re
         yield Report.model_validate_json(stored), found
 
 
+def decisions(
+    engine: sa.Engine, tenant_id: str, *, called_from: datetime, called_before: datetime
+) -> Iterator[tuple[str, dict[int, tuple[Label, ...]]]]:
+    """Of calls of this time, call by call: what its utterances are, as decided last."""
+    then = (calls.c.called_at >= called_from, calls.c.called_at < called_before)
+    for call_id, reviewed in _by_call(engine, tenant_id, *then):
+        if decided_there := decided_labels(reviewed):
+            yield call_id, decided_there
+
+
 def labels_by(ruling: Ruling, utterance: UtterancePart, corrected: tuple[Label, ...]) -> tuple[Label, ...]:
     if ruling is Ruling.CONFIRM:
         return utterance.labels
@@ -207,7 +217,7 @@ def _check(standing: Sequence[Review], new: NewReview, reviewer: str, seen: int 
     others = [
         r for r in standing if r.utterance == new.utterance and r.reviewer != reviewer and r.kind is not Kind.NOTE
     ]
-    if seen is not None and others and others[-1].number > seen:
+    if new.kind is not Kind.NOTE and seen is not None and others and others[-1].number > seen:
         raise Overtaken(others[-1])
 
 
@@ -224,10 +234,12 @@ def _primary(labels: tuple[Label, ...]) -> Label:
     return labels[0] if labels else Label.COMPLIANT
 
 
-def _by_call(engine: sa.Engine, tenant_id: str) -> Iterator[tuple[str, list[Review]]]:
+def _by_call(engine: sa.Engine, tenant_id: str, *chosen: sa.ColumnElement[bool]) -> Iterator[tuple[str, list[Review]]]:
+    """`chosen`: which calls."""
     query = (
         sa.select(reviews.c.call_id)
-        .where(reviews.c.tenant_id == tenant_id)
+        .join(calls, calls.c.id == reviews.c.call_id)
+        .where(reviews.c.tenant_id == tenant_id, *chosen)
         .group_by(reviews.c.call_id)
         .order_by(sa.func.min(reviews.c.number))
     )

@@ -72,7 +72,7 @@ def _rates(reader: Reader, name: str, rates: Iterable[Rate], more: Sequence[str]
 def _fares(reader: Reader, name: str, fares: Sequence[Fare]) -> Table:
     table = _rates(reader, name, (fare.rate for fare in fares))
     table[0] += [reader.kind(kind) for kind in KINDS]
-    table[0] += [reader("reviewed"), reader("confirmed")]
+    table[0] += [reader("reviewed_calls"), reader("confirmed_calls")]
     for row, fare in zip(table[1:], fares, strict=True):
         row += [*(fare.kinds[kind] for kind in KINDS), fare.reviewed, fare.confirmed]
     return table
