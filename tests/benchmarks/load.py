@@ -181,7 +181,7 @@ def _print(made: _Run, counted: Account, told: Receiver, chosen: argparse.Namesp
     print(f"webhooks: {len(ids)} deliveries of {len(set(ids))} events")
     rate = chosen.at_once / made.burst_s
     print(f"upload throughput: {rate:.1f} a second while {chosen.at_once} came at once, ", end="")
-    print(f"then {_quantiles(sender.took_s[chosen.at_once :])} each")
+    print(f"then each took {_quantiles([took for number, took in sender.took_s.items() if number >= chosen.at_once])}")
     if made.finished:
         print(f"all finished {max(0.0, made.finished - made.stream_ended):.1f} s after the last upload")
     if duration:

@@ -39,7 +39,7 @@ class Sender:
     uploads: Answers = field(default_factory=Answers)
     reads: Answers = field(default_factory=Answers)
     accepted: dict[str, float] = field(default_factory=dict)  # by call id: when the answer came
-    took_s: list[float] = field(default_factory=list)  # of uploads that were accepted at once
+    took_s: dict[int, float] = field(default_factory=dict)  # by number: of uploads that needed one try
 
     async def send(self, number: int) -> None:
         """Until it is accepted, however often that takes; under one Idempotency-Key."""
@@ -64,7 +64,7 @@ class Sender:
             if answer.status_code == 202:
                 self.accepted[answer.json()["id"]] = now_s()
                 if tries == 1:
-                    self.took_s.append(now_s() - began)
+                    self.took_s[number] = now_s() - began
                 return
             if answer.status_code not in (409, 503):
                 self.uploads.wrong.append(f"upload {number}: {answer.status_code} {answer.text}")
