@@ -9,7 +9,7 @@ from typing import Literal
 import sqlalchemy as sa
 
 from app.calls import Status
-from app.tables import call_verdicts, calls, reviews
+from app.tables import call_verdicts, calls, review_queue, reviews
 from models.call import KINDS, Label
 
 By = Literal["collector_id", "agency", "tenant_id"]  # the last: all calls as one
@@ -76,7 +76,11 @@ def scorecards(
 
 _FLAGGED = sa.exists().where(call_verdicts.c.call_id == calls.c.id)
 # Few calls have reviews, so these lead to the calls and not the other way round.
-_REVIEWED = calls.c.id.in_(sa.select(reviews.c.call_id).where(reviews.c.verdict.is_not(None)))
+_REVIEWED = calls.c.id.in_(
+    sa.select(reviews.c.call_id)
+    .join(review_queue, review_queue.c.call_id == reviews.c.call_id)
+    .where(reviews.c.verdict.is_not(None), review_queue.c.decided > 0)  # and not all of it taken back
+)
 
 _Who = sa.Column[str]
 _Chosen = Sequence[sa.ColumnElement[bool]]

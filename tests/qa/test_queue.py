@@ -2,9 +2,12 @@
 
 import re
 from datetime import UTC, datetime
+from importlib import resources
+from pathlib import Path
 
 import pytest
 
+from app.words import Language, read_words
 from models.call import Label, Speaker
 from tests.lenders.conftest import Said
 from tests.qa.conftest import Analyst, House, Office
@@ -156,3 +159,19 @@ def test_filters_are_kept_once_a_name_and_deleted(office: Office) -> None:
     assert found
     assert analyst.post(f"/qa/filters/{found[1]}/delete").headers["location"] == "/qa?notice=removed"
     assert analyst.post(f"/qa/filters/{found[1]}/delete").status_code == 404
+
+
+def test_both_languages_have_the_same_texts_and_pages_use_no_others() -> None:
+    chinese, english = (read_words("app.qa", language).texts for language in Language)
+    assert set(chinese) == set(english)
+    for key, text in chinese.items():
+        assert sorted(re.findall(r"\{\w+\}", text)) == sorted(re.findall(r"\{\w+\}", english[key])), key
+    pages = Path(str(resources.files("app.qa")))
+    templates = "".join(file.read_text("utf8") for file in (pages / "templates").iterdir())
+    used = set(re.findall(r't\("([a-z_]+\.[a-z_0-9]+)"[,)]', templates))
+    assert used <= set(chinese), used - set(chinese)
+    code = "".join(file.read_text("utf8") for file in pages.glob("*.py"))
+    for key in re.findall(r'Trouble\(\s*\d+, "(\w+)"', code):
+        assert {f"trouble.{key}", f"trouble.{key}_todo"} <= set(chinese), key
+    for key in re.findall(r'words\("([a-z_.0-9]+)"', code):
+        assert key in chinese, key

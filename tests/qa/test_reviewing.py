@@ -89,6 +89,20 @@ def test_undo_takes_back_ones_own_last_decision_and_keeps_it_on_record(office: O
     assert stored(analyst, call_id)["verdict"] == ["insult"]
 
 
+def test_call_of_which_all_is_taken_back_is_not_reviewed(office: Office) -> None:
+    call_id = office.call(Said("不还就打断你的腿", (THREAT,)), collector_id="c-1")
+    analyst = office.analyst()
+
+    def reviewed() -> int:
+        (card,) = analyst.rest("GET", "/v1/collectors").json()["scorecards"]
+        return int(card["reviewed_calls"])
+
+    review(analyst, call_id, 0, save="threat")
+    assert reviewed() == 1
+    analyst.post(f"/qa/calls/{call_id}/undo")
+    assert reviewed() == 0
+
+
 def test_api_withdraws_and_notes_by_the_same_rules(office: Office, call_id: str) -> None:
     analyst = office.analyst()
 
