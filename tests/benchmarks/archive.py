@@ -76,7 +76,7 @@ def _scored_calls(folder: Path, count: int, workers: int) -> Ran:
     _print(
         f"{made.all} calls, {made.broken} broken, {made.twice} twice: {scored} scored, {copied} the same as another, "
         f"{failed} failed; {'every file is one row' if complete else f'INCOMPLETE, {len(set(told))} rows'}; "
-        f"{_took(ran)}, {ran.cpu_s / made.all:.2f} CPU s a call"
+        f"{_took(ran)}, {ran.cpu_s / made.all:.2f} CPU s a call; {_over_scoring(ran, workers)}"
     )
     return ran
 
@@ -115,11 +115,7 @@ def overhead(folder: Path, chosen: argparse.Namespace) -> None:
     for workers in (2, 1):
         ran = score(source, folder / f"demo-archive-{workers}", "--workers", str(workers), "--threads", "1")
         runs[workers] = ran
-        ratio = ran.wall_s / (ran.scoring_s / workers)
-        _print(
-            f"{workers} workers: {chosen.calls} calls in {_took(ran)}; scoring alone {ran.scoring_s:.1f} s: "
-            f"the whole over scoring divided by workers {ratio:.3f} {_verdict(ratio, _OVERHEAD_AT_MOST)}"
-        )
+        _print(f"{workers} workers: {chosen.calls} calls in {_took(ran)}; {_over_scoring(ran, workers)}")
     _print(
         f"two workers beside one: {runs[1].wall_s / runs[2].wall_s:.2f} times as fast, "
         f"with {runs[2].cpu_s / runs[1].cpu_s:.2f} times the CPU seconds"
@@ -235,6 +231,12 @@ def _folder(given: Path | None) -> Iterator[Path]:
 
 def _took(ran: Ran) -> str:
     return f"{ran.wall_s:.0f} s, {ran.cpu_s:.0f} CPU s, at most {ran.peak_mib:.0f} MiB"
+
+
+def _over_scoring(ran: Ran, workers: int) -> str:
+    ratio = ran.wall_s / (ran.scoring_s / workers)
+    verdict = _verdict(ratio, _OVERHEAD_AT_MOST)
+    return f"scoring {ran.scoring_s:.0f} s, the whole over that divided by workers {ratio:.3f} {verdict}"
 
 
 def _verdict(measured: float, aim: float) -> str:
