@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 # Programs are started hundreds of times in the tests; compiled once, they start a fifth sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check serve bench schema clean
+.PHONY: demo test check serve bench schema pictures clean
 
 demo: .venv/demo
 	$(BIN)/python -m app.demo
@@ -21,6 +21,10 @@ bench: .venv/test
 
 schema: .venv/demo
 	$(BIN)/python -m app.schema
+
+# Those of README, of the service with the bundled models as it is now.
+pictures: .venv/test
+	$(BIN)/python -m tests.pictures
 
 test: check .venv/axe.min.js
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
