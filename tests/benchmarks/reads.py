@@ -29,7 +29,7 @@ _AIM_MS = 100  # p99, of what starts with these words
 _AIMED = ("get", "list", "search")
 _READY_WITHIN_S = 300.0
 _TIMEOUT_S = 120.0
-_ENOUGH_S = 60.0  # of one question; what is slow is asked less often
+_ENOUGH_S = 20.0  # of one question; what is slow is asked less often
 _SUBJECTS = 500
 
 
@@ -37,7 +37,7 @@ def add_options(options: argparse.ArgumentParser) -> None:
     options.add_argument("--calls", type=int, default=100_000, help="each has 30 utterances on average")
     options.add_argument("--requests", type=int, default=200, help="of each question, at each number of askers")
     options.add_argument("--askers", type=int, nargs="+", default=[1, 4])
-    options.add_argument("--only", default="", help="questions whose name has this in it")
+    options.add_argument("--only", nargs="+", default=[""], help="questions whose name has any of these in it")
     options.add_argument("--tenant", choices=[name for name, _ in TENANTS], default="north", help="who asks")
     options.add_argument("--keep", type=Path, help="a folder in which the filled database stays for the next time")
 
@@ -72,7 +72,7 @@ def run(chosen: argparse.Namespace) -> None:
         token = make_key(environment, chosen.tenant, "read,review,admin")
         service = stack.enter_context(_serving(environment, scratch, token, postgres))
         for name, question in questions(_subjects(database_url, chosen.tenant)).items():
-            if chosen.only in name:
+            if any(part in name for part in chosen.only):
                 _measure(service, name, question, chosen)
 
 
