@@ -20,11 +20,11 @@ from pipelines.archive.store import Store
 from pipelines.archive.work import Outcome, Task, judge_places
 from pipelines.decode import decode
 from tests.benchmarks.archive_calls import make_calls, make_long_call
-from tests.benchmarks.archive_transcripts import make_transcripts
+from tests.benchmarks.archive_transcripts import make_transcripts, utterances_of
 
 _SHORT = 10
 _LONG_S = 60.0
-_DECODED_S = 900.0
+_DECODED_S = 300.0
 _TRANSCRIPTS = 25
 _COMMITTED = 250  # calls of a part
 
@@ -74,6 +74,8 @@ def _of_words(folder: Path) -> dict[str, float]:
     classifier = Classifier(threads=1)
     outcomes: list[Outcome] = []
     classified = _cpu_s(lambda: outcomes.extend(judge_places(tasks, classifier)))
+    said, previous = utterances_of(folder / "said")
+    bare = _cpu_s(lambda: classifier(said, previous))
     texts = [outcome.model_dump_json() for outcome in outcomes]
     calls = _COMMITTED // len(texts) * len(texts)
 
@@ -94,6 +96,7 @@ def _of_words(folder: Path) -> dict[str, float]:
     booked = _cpu_s(book) / calls
     return {
         "classify_s_per_utterance": round(classified / utterances, 6),
+        "bare_classifier_s_per_utterance": round(bare / utterances, 6),
         "book_s_per_call": round(booked, 6),
         "utterances_per_call": utterances / _TRANSCRIPTS,
     }

@@ -43,12 +43,19 @@ def _line(index: int, text: str) -> dict[str, object]:
     return {"speaker": speaker, "start": 3.0 * index, "end": 3.0 * index + 2.5, "text": text}
 
 
-def main() -> None:
-    texts, previous = [], []
-    for path in sorted(Path(sys.argv[1]).iterdir()):
+def utterances_of(folder: Path) -> tuple[list[str], list[list[str]]]:
+    """Of all transcripts, each with what was said before it."""
+    texts: list[str] = []
+    previous: list[list[str]] = []
+    for path in sorted(folder.iterdir()):
         said = [json.loads(line)["text"] for line in path.read_text("utf8").splitlines()]
         texts += said
         previous += [said[max(0, i - PREVIOUS_TURNS) : i] for i in range(len(said))]
+    return texts, previous
+
+
+def main() -> None:
+    texts, previous = utterances_of(Path(sys.argv[1]))
     classifier = Classifier()
     classifier(texts[:_AT_ONCE], previous[:_AT_ONCE])  # what is set up only once
     began, before = time.perf_counter(), getrusage(RUSAGE_SELF)
