@@ -55,13 +55,16 @@ def use_cluster(address: str) -> None:
 
 
 def fingerprints(places: Sequence[str], workers: int) -> Iterator[tuple[int, str, str]]:
-    """Index of each place, its SHA-256 or nothing, and why it has none."""
+    """Index of each place, its SHA-256 or nothing, and why it has none. Raises ArchiveError if the engine dies."""
     hashing = _Fingerprint()
     frame = _frame(places, [None] * len(places)).into_batches(max(1, min(64, len(places) // (2 * workers) or 1)))
     frame = frame.with_column("outcome", hashing.run(frame["place"]))
-    for index, found in _results(frame):
-        hashed, _, why = found.partition(" ")
-        yield index, hashed, why
+    try:
+        for index, found in _results(frame):
+            hashed, _, why = found.partition(" ")
+            yield index, hashed, why
+    except _engine_errors() as error:
+        raise ArchiveError(f"the engine stopped ({_last_line(error)}); run it again, it goes on from here") from error
 
 
 def outcomes(tasks: Sequence[Task], scoring: Scoring, workers: int) -> Iterator[tuple[int, Outcome]]:

@@ -56,7 +56,7 @@ def score(source: Path, dest: Path, *options: str, settings: Mapping[str, str] |
         told, complaints = process.communicate()
         memory.stop()
     after = getrusage(RUSAGE_CHILDREN)
-    if process.returncode not in (0, 1):
+    if process.returncode not in (0, 1) or not told:
         raise RuntimeError(f"exit code {process.returncode}: {complaints[-2000:]}")
     cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     return Ran(told, time.perf_counter() - began, cpu_s, memory.peak_mib, memory.peak_of_first_mib)
