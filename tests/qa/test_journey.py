@@ -166,6 +166,7 @@ def test_news_spare_what_is_being_written(office: Office, tabs: Tabs) -> None:
     page.keyboard.insert_text("我还在写")
     theirs.post(f"/qa/calls/{call_id}/utterances/2/reviews", save="insult")
     theirs.post(f"/qa/calls/{call_id}/utterances/0/reviews", save="insult")
+    mine.post(f"/qa/calls/{call_id}/utterances/4/reviews", save="insult")  # later than what is news
     page.clock.run_for(11_000)
     page.wait_for_selector("#u0.decided")
     page.clock.run_for(200)

@@ -94,10 +94,9 @@ async function post(path, fields, li) {
     return told(status.dataset.offline)
   }
   status.classList.toggle("alert", !answer.ok)
-  const note = !answer.ok && fields.note ? fields.note : ""
-  if (body.changed) take(body, note)
+  if (body.changed) take(body, answer.ok ? fields.note : "")
   const shown = body.changed && body.changed.length ? item(body.changed[0].index) : null
-  if (shown && answer.ok) select(shown, {scroll: !inView(shown)})
+  if (shown && answer.ok) select(shown, {scroll: !inView(shown), focus: !writing()})
   told(body.said)
 }
 
@@ -106,7 +105,8 @@ function inView(li) {
   return box.top > dock.getBoundingClientRect().bottom && box.bottom < innerHeight
 }
 
-function take(body, note = "") {
+// `saved`: the note that was; whatever else is written stays.
+function take(body, saved = "") {
   for (const {index, html} of body.changed) {
     const old = item(index)
     if (!old) continue
@@ -115,16 +115,19 @@ function take(body, note = "") {
     const li = holder.content.firstElementChild
     const current = old.hasAttribute("aria-current")
     const inside = old.contains(document.activeElement)
+    const note = old.querySelector("form.decide")?.elements.note
+    const kept = note && note.value.trim() !== saved ? note.value : ""
+    const writes = note && document.activeElement === note && kept
     li.classList.toggle("playing", old.classList.contains("playing"))
     old.replaceWith(li)
     if (current) {
       li.setAttribute("aria-current", "true")
-      open(li, note)
-      if (inside) li.focus({preventScroll: true})
+      open(li, kept)
+      if (writes) li.querySelector("textarea").focus({preventScroll: true})
+      else if (inside) li.focus({preventScroll: true})
     }
   }
   document.querySelector("#facts").innerHTML = body.facts
-  newest = Math.max(newest, body.newest)
 }
 
 function decide(li, fields) {
@@ -147,6 +150,7 @@ async function news() {
     const body = await answer.json()
     const kept = writing() && selected() && selected().contains(document.activeElement) ? Number(selected().dataset.n) : -1
     const changed = body.changed.filter(one => one.index !== kept)
+    newest = body.newest // one's own saving does not move it, or others' would be passed over
     take({...body, changed})
     if (body.said) {
       status.classList.add("alert")
