@@ -6,6 +6,8 @@ API answers about many calls; `shapes` and `together`, recognition by Whisper's 
 
 import argparse
 import json
+import signal
+import sys
 import tempfile
 from pathlib import Path
 
@@ -28,6 +30,8 @@ def main() -> None:
         benchmark.add_options(other)
         other.set_defaults(run=benchmark.run)
     chosen = options.parse_args()
+    # Stopped from outside, it stops what it has started.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     if "run" in chosen:
         chosen.run(chosen)
     else:
