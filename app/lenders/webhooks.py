@@ -51,7 +51,11 @@ class Rotation(BaseModel):
     )
 
     old_signs_for_hours: float = Field(
-        default=24, ge=0, le=168, description="How long the secret before signs too; 0 if it got into wrong hands"
+        default=24,
+        ge=0,
+        le=168,
+        strict=True,
+        description="How long the secret before signs too; 0 if it got into wrong hands",
     )
 
 
