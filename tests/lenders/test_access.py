@@ -117,9 +117,10 @@ def test_key_is_shown_once_and_stored_hashed(api: Api, tenant: Tenant) -> None:
     assert made.headers["cache-control"] == "no-store"
     listed = tenant.get("/v1/keys")
     assert shown["prefix"] in listed.text
-    assert token.rpartition("_")[2] not in listed.text
+    secret = token.split("_", 2)[2]
+    assert secret not in listed.text
     with api.database.connect() as connection:
-        assert token.rpartition("_")[2] not in repr(connection.execute(sa.select(api_keys)).all())
+        assert secret not in repr(connection.execute(sa.select(api_keys)).all())
     assert api.client.get("/v1/calls", headers={"authorization": f"Bearer {token}"}).status_code == 200
 
 
@@ -255,7 +256,7 @@ def test_service_without_keys_listens_on_loopback_only_and_says_so(tmp_path: Pat
     token = callaudit(tmp_path, "keys", "create", "--tenant", "default", "--roles", "read").stdout.strip()
     assert program.get("/v1/calls").status_code == 401
     assert program.get("/v1/calls", headers={"authorization": f"Bearer {token}"}).status_code == 200
-    assert token.rpartition("_")[2] not in program.log
+    assert token.split("_", 2)[2] not in program.log
     assert program.stop() == 0
     open_to_all = start_program(tmp_path, "serve", "--host", "0.0.0.0", "--port", "0", "--no-worker")  # noqa: S104
     assert "no API key" not in open_to_all.log

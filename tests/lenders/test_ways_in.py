@@ -60,6 +60,9 @@ def test_bare_recording_is_stored_with_the_metadata_of_its_address(api: Api, ten
         "collector_id": None,
         "borrower_ref": None,
         "direction": None,
+        "contact": None,
+        "contact_refused": None,
+        "agreed_hours": None,
     }
     row = stored(api, answer.json()["id"])
     assert row.recording_sha256 == sha256(tone.read_bytes()).hexdigest()
