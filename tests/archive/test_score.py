@@ -214,7 +214,8 @@ def test_source_that_is_empty_or_missing_is_told(tmp_path: Path) -> None:
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops rights that only root has to drop")
 def test_folders_without_rights_are_told() -> None:
     script = (
-        "import os, sys; from pipelines.archive.sources import Source\n"
+        "import fsspec, os, sys; from pipelines.archive.sources import Source\n"
+        "fsspec.filesystem('file')  # loads what could not be read without rights\n"
         "os.setegid(65534); os.seteuid(65534)\n"
         "print([(i.name, i.fault) for i in Source(sys.argv[1]).items()])"
     )

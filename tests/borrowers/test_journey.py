@@ -100,7 +100,7 @@ def test_journey_from_first_page_to_deleted_case(
         Said("我明天就打电话给你妈", (Label.THIRD_PARTY_CONTACT,), needs_review=True),
     )
     page.click("form[action$='/code/noted'] button")
-    assert page.locator(".digits").count() == 0
+    page.locator(".digits").wait_for(state="detached")
     page.click(".recordings a.primary")
     page.wait_for_url(f"**{path}")
     page.wait_for_load_state("networkidle")

@@ -109,7 +109,7 @@ def test_wrong_input_is_named_and_nothing_is_written(
 ) -> None:
     done = callaudit(data_dir, "bundle", CALL, "--out", tmp_path / "out.zip", *arguments)
     assert done.returncode == code
-    assert told in done.stderr
+    assert told in " ".join(done.stderr.replace("│", " ").split())  # however long a path, lines break anywhere
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
 
