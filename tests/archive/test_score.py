@@ -215,7 +215,7 @@ def test_source_that_is_empty_or_missing_is_told(tmp_path: Path) -> None:
 def test_folders_without_rights_are_told() -> None:
     script = (
         "import fsspec, os, sys; from pipelines.archive.sources import Source\n"
-        "fsspec.filesystem('file')  # loads what could not be read without rights\n"
+        "fsspec.core.url_to_fs('/')  # loads what could not be read without rights\n"
         "os.setegid(65534); os.seteuid(65534)\n"
         "print([(i.name, i.fault) for i in Source(sys.argv[1]).items()])"
     )
