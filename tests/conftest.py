@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx2
 import numpy as np
@@ -18,6 +18,11 @@ import pytest
 import soundfile
 
 from tests.postgres import FORGETFUL, new_database, own_postgres
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+    from tests.tabs import Tabs
 
 ROOT = Path(__file__).parent.parent
 CALLS = Path(__file__).parent / "data" / "calls"
@@ -178,3 +183,20 @@ def postgres() -> Iterator[str]:
 def postgres_database(postgres: str) -> str:
     """An empty database of that PostgreSQL; its URL."""
     return new_database(postgres)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    from tests.tabs import chromium  # noqa: PLC0415 - it stands on this file
+
+    with chromium() as opened:
+        yield opened
+
+
+@pytest.fixture
+def tabs(browser: "Browser", tmp_path: Path) -> Iterator["Tabs"]:
+    from tests.tabs import Tabs  # noqa: PLC0415 - it stands on this file
+
+    made = Tabs(browser, tmp_path)
+    yield made
+    made.close()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pipelines.training.human_speech import Spoken, as_other_speaker, phrase, read_sentences
+from pipelines.training.human_speech import Spoken, as_other_speaker, phrase, trained_sentences
 from pipelines.training.shards import Clip, clip_of, read_shard, write_shard
 from pipelines.training.transcriber import TEACHER, Recogniser, Vocabulary, collate, configuration
 
@@ -74,4 +74,4 @@ def test_another_throat_is_higher_and_faster() -> None:
 
 def test_missing_recordings_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"sentences\.jsonl"):
-        read_sentences(tmp_path)
+        trained_sentences(tmp_path)

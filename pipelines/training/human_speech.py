@@ -5,7 +5,6 @@ A word said alone tells about when its syllables sound; within a sentence nobody
 
 import argparse
 import io
-import json
 import random
 import re
 import tarfile
@@ -27,6 +26,7 @@ from pipelines.training.shards import HANZI, HUMAN, Clip, clip_of, write_shard
 from pipelines.training.synthesis import SAMPLE_RATE, pinyin
 from pipelines.training.teacher import teacher
 from pipelines.training.telephone import degrade
+from pipelines.training.texts import read_sentences
 
 TRAINED_ON = ("S0150",)  # AISHELL-1; all other readers of sentences are kept for measuring
 _QUIET = 0.03  # of a word's peak
@@ -44,14 +44,12 @@ class Spoken:
     timed: bool
 
 
-def read_sentences(reference: Path) -> list[Spoken]:
+def trained_sentences(reference: Path) -> list[Spoken]:
     """Of the readers in TRAINED_ON. Raises FileNotFoundError naming what is missing."""
-    folder = reference / "speech"
     found = []
-    for line in (folder / "sentences.jsonl").read_text("utf8").splitlines():
-        row = json.loads(line)
+    for row in read_sentences(reference):
         if row["speaker"] in TRAINED_ON:
-            samples, _ = soundfile.read(folder / row["audio"], dtype="float32")
+            samples, _ = soundfile.read(reference / "speech" / row["audio"], dtype="float32")
             text = simplified(row["text"])
             found.append(Spoken(samples, text, tuple(pinyin("".join(HANZI.findall(text)))), timed=False))
     return found
@@ -110,7 +108,7 @@ def phrase(pieces: Sequence[Spoken], factor: float, chooser: random.Random) -> t
 def write_human_shards(reference: Path, out: Path, seed: int, count: int, per_shard: int = 200) -> None:
     """`count` shards of `per_shard` clips. Raises FileNotFoundError naming what is missing."""
     chooser, noise_of = random.Random(seed), np.random.default_rng(seed)
-    sentences = read_sentences(reference)
+    sentences = trained_sentences(reference)
     words, syllables = read_words(reference)
     teach = teacher(reference / "teacher" / "whisper_base_encoder.safetensors")
     for number in range(count):

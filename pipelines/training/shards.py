@@ -33,6 +33,11 @@ def log_mel(samples: NDArray[np.float32]) -> NDArray[np.float16]:
     return mel.clamp(min=1e-10).log10().T.half().numpy()
 
 
+def scaled(mel: torch.Tensor) -> torch.Tensor:
+    """Log-mel power as Whisper's encoder takes it: nothing lies more than 8 below the loudest."""
+    return (torch.maximum(mel, mel.max() - 8) + 4) / 4
+
+
 def sentences(text: str, longest: int = 26) -> Iterator[str]:
     """Speakable stretches of a text: Chinese characters and four marks, cut where they grow too long."""
     text = re.sub(r"[、；：,;:…—~～\s]+", "，", text)

@@ -13,7 +13,8 @@ from safetensors.torch import load_file
 from transformers import WhisperConfig
 from transformers.models.whisper.modeling_whisper import WhisperEncoder
 
-from pipelines.training.shards import log_mel
+from pipelines.training.shards import log_mel, scaled
+from pipelines.training.whisper_encoder import encode
 
 _SHAPE = WhisperConfig(d_model=512, encoder_layers=6, encoder_attention_heads=8, encoder_ffn_dim=2048)
 
@@ -31,15 +32,8 @@ def teacher(weights: Path) -> Callable[[NDArray[np.float32]], NDArray[np.float16
 
     def hear(samples: NDArray[np.float32]) -> NDArray[np.float16]:
         mel = torch.from_numpy(log_mel(samples)).float().T[None]
-        mel = (torch.maximum(mel, mel.max() - 8) + 4) / 4
         with torch.inference_mode():
-            # transformers' own forward refuses less than 30 s; the positions are the same sinusoids at any length.
-            hidden = torch.nn.functional.gelu(encoder.conv1(mel))
-            hidden = torch.nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-            hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
-            for layer in encoder.layers:
-                hidden = layer(hidden, None)
-            hidden = torch.nn.functional.layer_norm(encoder.layer_norm(hidden), (512,))
+            hidden = torch.nn.functional.layer_norm(encode(encoder, scaled(mel)), (512,))
         heard: NDArray[np.float16] = hidden[0].half().numpy()
         return heard
 

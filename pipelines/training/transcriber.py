@@ -23,8 +23,9 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from pipelines.training.nonspeech import SOUNDS, sound
-from pipelines.training.shards import HANZI, HUMAN, Clip, log_mel, read_shard, read_texts
+from pipelines.training.shards import HANZI, HUMAN, Clip, log_mel, read_shard, read_texts, scaled
 from pipelines.training.synthesis import pinyin
+from pipelines.training.whisper_encoder import encode
 
 WINDOW_FRAMES = 3_000
 LONGEST_TEXT = 440
@@ -137,15 +138,8 @@ class Recogniser(nn.Module):
         return keep
 
     def encode(self, mel: Tensor) -> Tensor:
-        """(batch, 80, frames) -> (batch, frames / 2, d); transformers' own forward refuses less than 30 s."""
-        encoder = self.whisper.model.encoder
-        hidden = nn.functional.gelu(encoder.conv1(mel))
-        hidden = nn.functional.gelu(encoder.conv2(hidden)).transpose(1, 2)
-        hidden = hidden + encoder.embed_positions.weight[: hidden.shape[1]]
-        for layer in encoder.layers:
-            hidden = layer(hidden, None)
-        encoded: Tensor = encoder.layer_norm(hidden)
-        return encoded
+        """(batch, 80, frames) -> (batch, frames / 2, d)."""
+        return encode(self.whisper.model.encoder, mel)
 
     def losses(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
         if stage == "decoder":
@@ -305,8 +299,7 @@ def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, choos
                     ids.append(vocabulary.character_id[character])
                     places.append((max(0, place[0] - 1), place[1] + 1) if place[1] else place)
             begin += len(clip.mel)
-        heard = torch.cat(parts)[:frames]
-        heard = (torch.maximum(heard, heard.max() - 8) + 4) / 4
+        heard = scaled(torch.cat(parts)[:frames])
         _mask(heard, chooser)
         mel[row, :, : len(heard)] = heard.T
         for target in heads.values():

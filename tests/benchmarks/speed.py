@@ -8,8 +8,7 @@ pipeline adds is the confined decoder, turns and utterances, labels, roles and t
 import argparse
 import json
 import os
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
@@ -17,6 +16,7 @@ from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
 from models.transcriber import Decoding
 from pipelines.decode import decode
 from pipelines.score import EngineOptions, load_engine, score
+from tests.benchmarks.stopwatch import wall_s
 
 _ROUNDS = 2
 
@@ -49,7 +49,7 @@ def main() -> None:
 
     measured = {"pipeline_s": pipeline, "bare_s": bare} | ({"sequential_s": sequential} if chosen.sequential else {})
     # Alternating, and the best of each: whatever else the machine does then hits all alike.
-    took = [{name: _wall_s(work) for name, work in measured.items()} for _ in range(_ROUNDS)]
+    took = [{name: wall_s(work) for name, work in measured.items()} for _ in range(_ROUNDS)]
     print(json.dumps({name: min(of_round[name] for of_round in took) for name in measured}))
 
 
@@ -61,12 +61,6 @@ def _asked() -> dict[str, object]:
 def _drain(segments: Iterable[object]) -> None:
     for _segment in segments:
         pass
-
-
-def _wall_s(work: Callable[[], None]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began
 
 
 if __name__ == "__main__":

@@ -2,12 +2,12 @@
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.benchmarks.long_calls import write_long_call
+from tests.benchmarks.stopwatch import wall_s
 
 _CALLS = 2
 _ROUNDS = 2
@@ -33,7 +33,7 @@ def run(chosen: argparse.Namespace) -> None:
         for number in range(_CALLS):
             path = write_long_call(Path(folder), 60 * chosen.minutes)
             calls.append(path.rename(path.with_name(f"{number}.wav")))
-        took = [(_wall_s(lambda: list(map(scored, calls))), _wall_s(lambda: _at_once(scored, calls)))
+        took = [(wall_s(lambda: list(map(scored, calls))), wall_s(lambda: _at_once(scored, calls)))
                 for _ in range(_ROUNDS)]  # fmt: skip
     alone, together = (min(of_round) for of_round in zip(*took, strict=True))
     times = alone / together
@@ -44,9 +44,3 @@ def run(chosen: argparse.Namespace) -> None:
 def _at_once(scored: Callable[[Path], None], calls: list[Path]) -> None:
     with ThreadPoolExecutor(_CALLS) as pool:
         list(pool.map(scored, calls))
-
-
-def _wall_s(work: Callable[[], object]) -> float:
-    began = time.perf_counter()
-    work()
-    return time.perf_counter() - began

@@ -1,30 +1,16 @@
 """The way of a borrower through the pages, in a browser: from the first page to a checked bundle and the end."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
-from playwright.sync_api import Browser, Page, Route
+from playwright.sync_api import Page, Route
 
 from models.call import Label, Speaker
 from tests.borrowers.conftest import MadeCase, Site, Visitor
 from tests.conftest import CALLS, Program, write_tone
 from tests.lenders.conftest import Said
-from tests.tabs import SIZES, Tabs, axe, chromium, until
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def open_tab(browser: Browser, tmp_path: Path) -> Iterator[Tabs]:
-    tabs = Tabs(browser, tmp_path)
-    yield tabs
-    tabs.close()
+from tests.tabs import SIZES, Tabs, axe, until
 
 
 @pytest.fixture
@@ -74,9 +60,9 @@ def _take_letter(page: Page, file: Path) -> None:
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("size", SIZES)
 def test_journey_from_first_page_to_deleted_case(
-    *, site: Site, open_tab: Tabs, stereo: Path, tmp_path: Path, size: str, language: str
+    *, site: Site, tabs: Tabs, stereo: Path, tmp_path: Path, size: str, language: str
 ) -> None:
-    tab = open_tab(size, language, site.url, accept_downloads=True)
+    tab = tabs(size, language, site.url, accept_downloads=True)
     page = tab.page
 
     look = tab.look
@@ -135,8 +121,8 @@ def test_journey_from_first_page_to_deleted_case(
     look("10-gone")
 
 
-def test_real_call_is_scored_while_the_page_tells_how_far_it_is(service: Program, open_tab: Tabs) -> None:
-    tab = open_tab()
+def test_real_call_is_scored_while_the_page_tells_how_far_it_is(service: Program, tabs: Tabs) -> None:
+    tab = tabs()
     tab.page.goto(service.url)
     tab.page.set_input_files("#file", CALLS / "mother-callback.amr")
     tab.page.click("form[data-upload] button[type=submit]")
@@ -155,8 +141,8 @@ def large(tmp_path: Path) -> Path:
     return tmp_path / "large.wav"
 
 
-def test_upload_survives_a_dropped_connection(site: Site, open_tab: Tabs, large: Path) -> None:
-    tab = open_tab()
+def test_upload_survives_a_dropped_connection(site: Site, tabs: Tabs, large: Path) -> None:
+    tab = tabs()
     pieces: list[str] = []
 
     def drop_second(route: Route) -> None:
@@ -175,8 +161,8 @@ def test_upload_survives_a_dropped_connection(site: Site, open_tab: Tabs, large:
     assert pieces.count("0") == 1
 
 
-def test_upload_goes_on_after_a_closed_tab(site: Site, open_tab: Tabs, large: Path) -> None:
-    tab = open_tab()
+def test_upload_goes_on_after_a_closed_tab(site: Site, tabs: Tabs, large: Path) -> None:
+    tab = tabs()
     stop = {"after": 1}
     offsets: list[str] = []
 
@@ -204,8 +190,8 @@ def test_upload_goes_on_after_a_closed_tab(site: Site, open_tab: Tabs, large: Pa
     assert offsets.count("0") == 1
 
 
-def test_double_click_and_back_button_make_one_case(site: Site, open_tab: Tabs) -> None:
-    page = open_tab().page
+def test_double_click_and_back_button_make_one_case(site: Site, tabs: Tabs) -> None:
+    page = tabs().page
     page.goto(site.url)
     page.set_input_files("#file", site.sound())
     page.dblclick("form[data-upload] button[type=submit]")
@@ -217,8 +203,8 @@ def test_double_click_and_back_button_make_one_case(site: Site, open_tab: Tabs) 
     assert page.locator(".recordings > li").count() == 1
 
 
-def test_pages_work_without_script(site: Site, open_tab: Tabs) -> None:
-    page = open_tab("phone", java_script_enabled=False).page
+def test_pages_work_without_script(site: Site, tabs: Tabs) -> None:
+    page = tabs("phone", java_script_enabled=False).page
     page.goto(site.url)
     page.set_input_files("#file", site.sound())
     page.click("form[data-upload] button[type=submit]")
@@ -234,9 +220,9 @@ def test_pages_work_without_script(site: Site, open_tab: Tabs) -> None:
     assert page.inner_text("#u1 .said") == "不还就打断你的腿"
 
 
-def test_wrong_code_is_told_and_the_right_one_opens(site: Site, open_tab: Tabs) -> None:
+def test_wrong_code_is_told_and_the_right_one_opens(site: Site, tabs: Tabs) -> None:
     made = site.case()
-    tab = open_tab("phone")
+    tab = tabs("phone")
     tab.page.goto(site.url + made.path)
     tab.shot("11-code")
     axe(tab.page)

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -15,7 +14,6 @@ import pytest
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
-from playwright.sync_api import Browser
 
 from app import calls
 from app.conduct import Suspect, replace_findings, single
@@ -30,7 +28,7 @@ from pipelines.conduct import Call, load_rules
 from pipelines.intervals import wilson
 from tests.lenders.conftest import Said, report
 from tests.qa.conftest import Analyst, House, Office
-from tests.tabs import SIZES, Tabs, chromium
+from tests.tabs import SIZES, Tabs
 
 RULES = load_rules()
 THREAT = Said("不还就打断你的腿", (Label.THREAT,))
@@ -267,19 +265,6 @@ def test_rules_that_cannot_be_used_keep_the_service_from_starting(tmp_path: Path
     file.write_text("schema: 1")
     with pytest.raises(CannotStart, match="CALLAUDIT_CONDUCT_RULES: "):
         read_conduct_rules(FastAPI(), Settings(conduct_rules=file))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def tabs(browser: Browser, tmp_path: Path) -> Iterator[Tabs]:
-    made = Tabs(browser, tmp_path)
-    yield made
-    made.close()
 
 
 @pytest.mark.parametrize("language", ["zh", "en"])

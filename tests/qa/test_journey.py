@@ -2,16 +2,14 @@
 
 import json
 import re
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Page
 
 from models.call import Label, Speaker
 from tests.lenders.conftest import Said
 from tests.qa.conftest import Analyst, Office
-from tests.tabs import SIZES, Tabs, Watched, chromium, until
+from tests.tabs import SIZES, Tabs, Watched, until
 
 THREAT, INSULT, THIRD = Label.THREAT, Label.INSULT, Label.THIRD_PARTY_CONTACT
 TALK = (
@@ -22,19 +20,6 @@ TALK = (
     Said("你这个骗子，不要脸", (INSULT,), score=0.7),
     Said("我明天就打电话给你妈，号码一六三零零一二三四五六", (THIRD,), needs_review=True, score=0.6),
 )
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with chromium() as opened:
-        yield opened
-
-
-@pytest.fixture
-def tabs(browser: Browser, tmp_path: Path) -> Iterator[Tabs]:
-    made = Tabs(browser, tmp_path)
-    yield made
-    made.close()
 
 
 def sign_in(tab: Watched, analyst: Analyst, url: str, path: str = "/qa") -> Page:
