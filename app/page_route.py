@@ -20,10 +20,26 @@ from app.trouble import Trouble
 _log = logging.getLogger(__name__)
 _Handler = Callable[[Request], Coroutine[Any, Any, Response]]
 Tell = Callable[[Request, Exception], Response]
+Admit = Callable[[Request], None]
 
 
-def page_router(prefix: str, tell: Tell) -> APIRouter:
-    """Its routes are no part of the API's description. `tell`: the page of what went wrong, in its audience's words."""
+def refuse_other_sites(request: Request) -> None:
+    """A page elsewhere must not send forms in a visitor's name. Raises Trouble."""
+    site = request.headers.get("sec-fetch-site")
+    origin = request.headers.get("origin")
+    if site is not None:
+        foreign = site not in ("same-origin", "none")
+    else:
+        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
+    if foreign:
+        raise Trouble(403, "other_site")
+
+
+def page_router(prefix: str, tell: Tell, admit: Admit = refuse_other_sites) -> APIRouter:
+    """Its routes are no part of the API's description. `tell`: the page of what went wrong, in its audience's words.
+
+    `admit`: raises Trouble for what changes something and must not come in.
+    """
 
     class PageRoute(APIRoute):
         def get_route_handler(self) -> _Handler:
@@ -32,7 +48,7 @@ def page_router(prefix: str, tell: Tell) -> APIRouter:
             async def handle(request: Request) -> Response:
                 try:
                     if request.method not in ("GET", "HEAD"):
-                        _refuse_other_sites(request)
+                        admit(request)
                     response = await answer(request)
                 except ClientDisconnect:
                     raise
@@ -79,15 +95,3 @@ def trouble_of(error: Exception) -> Trouble:
     if trouble.status >= 500:
         _log.error("%s: %s", trouble.key, where(error))
     return trouble
-
-
-def _refuse_other_sites(request: Request) -> None:
-    """A page elsewhere must not send forms in a visitor's name."""
-    site = request.headers.get("sec-fetch-site")
-    origin = request.headers.get("origin")
-    if site is not None:
-        foreign = site not in ("same-origin", "none")
-    else:
-        foreign = origin is not None and urlsplit(origin).netloc != request.headers.get("host", "")
-    if foreign:
-        raise Trouble(403, "other_site")

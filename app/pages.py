@@ -27,6 +27,7 @@ _POLICY = "; ".join(
         "img-src 'self'",
         "media-src 'self'",
         "connect-src 'self'",
+        "manifest-src 'self'",
         "form-action 'self'",
         "base-uri 'none'",
         "frame-ancestors 'none'",
@@ -41,7 +42,7 @@ HEADERS = {
     "cross-origin-opener-policy": "same-origin",
     "permissions-policy": "camera=(), microphone=(), geolocation=()",
 }
-_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml"}
+_MEDIA_TYPES = {".css": "text/css", ".js": "text/javascript", ".svg": "image/svg+xml", ".png": "image/png"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,10 @@ class Pages:
         """Without words."""
         return self._environment.get_template(template).render(**values)
 
+    def path(self, name: str) -> str:
+        """At which the file of this name is. Raises KeyError if there is none."""
+        return self._static[name].path
+
     def file(self, digest: str, name: str) -> Response:
         """Raises KeyError if there is none of this name."""
         file = self._static[name]
@@ -79,7 +84,10 @@ class Pages:
         return Response(file.content, media_type=file.media_type, headers=headers)
 
     def words(self, request: Request) -> Words:
-        return self._words[language_of(request)]
+        return self.words_in(language_of(request))
+
+    def words_in(self, language: Language) -> Words:
+        return self._words[language]
 
     def show(self, request: Request, template: str, status: int = 200, **values: Any) -> Response:
         return HTMLResponse(self.write(request, template, **values), status, headers=HEADERS)
@@ -92,7 +100,7 @@ class Pages:
             t=words,
             language=words.language,
             here=request.url.path + (f"?{request.url.query}" if request.url.query else ""),
-            static=lambda name: self._static[name].path,
+            static=self.path,
             in_words=lambda both: both[position],
             kinds=LABELS,
             forms=FORMS,

@@ -1,4 +1,7 @@
-"""The service with the bundled models and a demo call -> the pictures of README, in docs/pictures."""
+"""The service with the bundled models and a demo call -> the pictures of README, in docs/pictures.
+
+And the drawing of the icon -> the pictures of it that phones want for an app.
+"""
 
 import io
 import json
@@ -13,10 +16,12 @@ from pathlib import Path
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from app.borrowers.pages import ICONS
 from tests.conftest import CALLS, ROOT, Program
 from tests.tabs import chromium
 
 FOLDER = ROOT / "docs" / "pictures"
+APP = ROOT / "app"
 LARGEST = 120_000  # bytes
 CALL = CALLS / "shop-owner-visits.ogg"
 _SCORED_WITHIN_S = 600
@@ -25,13 +30,16 @@ _COLOURS = 96
 
 def main() -> None:
     FOLDER.mkdir(parents=True, exist_ok=True)
+    with chromium() as browser:
+        for name, width in ICONS.items():
+            draw_icon(browser, name, width)
     with tempfile.TemporaryDirectory() as folder, started(Path(folder)) as service, chromium() as browser:
         with opened(browser, service, 390, 1440) as page:
             show_result(page, service)
-            keep(page, "borrower")
+            keep(page, FOLDER / "borrower.png")
         with opened(browser, service, 1000, 1440) as page:
             show_call(page, service)
-            keep(page, "qa-call")
+            keep(page, FOLDER / "qa-call.png")
 
 
 @contextmanager
@@ -76,15 +84,24 @@ def show_call(page: Page, service: Program) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def keep(page: Page, name: str) -> None:
+def draw_icon(browser: Browser, name: str, width: int) -> None:
+    """With its ground out to the corners, of which each phone cuts off what it likes."""
+    drawn = (APP / "static" / "icon.svg").read_text("utf8").replace(' rx="3"', "")
+    with browser.new_context(viewport={"width": width, "height": width}) as context:
+        page = context.new_page()
+        page.set_content(f"<style>body {{ margin: 0 }} svg {{ display: block }}</style>{drawn}")
+        keep(page, APP / "borrowers" / "static" / name)
+
+
+def keep(page: Page, file: Path) -> None:
     """In few colours, which is what makes it small."""
     with Image.open(io.BytesIO(page.screenshot())) as shot:
         few = shot.convert("RGB").quantize(_COLOURS, dither=Image.Dither.NONE)
-    few.save(FOLDER / f"{name}.png", optimize=True)
-    size = (FOLDER / f"{name}.png").stat().st_size
-    print(f"docs/pictures/{name}.png: {few.width}x{few.height}, {size} bytes")
+    few.save(file, optimize=True)
+    size, told = file.stat().st_size, file.relative_to(ROOT)
+    print(f"{told}: {few.width}x{few.height}, {size} bytes")
     if size > LARGEST:
-        raise SystemExit(f"docs/pictures/{name}.png has {size} bytes, more than {LARGEST}; take fewer colours")
+        raise SystemExit(f"{told} has {size} bytes, more than {LARGEST}; take fewer colours")
 
 
 if __name__ == "__main__":

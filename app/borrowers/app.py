@@ -2,7 +2,7 @@
 
 from fastapi import FastAPI
 
-from app.borrowers import case, evidence, letters, recording, start, uploads
+from app.borrowers import case, evidence, letters, recording, share, start, uploads
 from app.borrowers.gate import Gate
 from app.borrowers.listening import new_locks
 from app.borrowers.pages import new_pages
@@ -16,5 +16,5 @@ def add_borrower_pages(app: FastAPI, settings: Settings) -> None:
     app.state.listening_locks = new_locks()
     app.state.gate = Gate(settings.borrower_uploads_per_hour)
     # The start's last route answers for every case page that there is not.
-    for router in (uploads.router, case.router, recording.router, letters.router, evidence.router, start.router):
-        app.include_router(router)
+    for pages in (uploads, share, case, recording, letters, evidence, start):
+        app.include_router(pages.router)

@@ -23,7 +23,7 @@ from app.borrowers.deps import (
     address_of,
     path_of,
 )
-from app.borrowers.forms import LONGEST_LINE, received, told_of
+from app.borrowers.forms import LONGEST_LINE, RECORDINGS, received, told_of
 from app.borrowers.intake import IntakeDep
 from app.borrowers.route import pages_router
 from app.borrowers.start import CODE_COOKIE, CODE_SHOWN_FOR
@@ -74,6 +74,7 @@ def case_page(
         largest_bytes=settings.borrower_upload_bytes,
         days=settings.borrower_days,
         longest=LONGEST_LINE,
+        accepted=RECORDINGS,
     )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import date, time
 from pathlib import Path
@@ -11,7 +11,7 @@ from tempfile import NamedTemporaryFile
 from fastapi import Request
 from python_multipart.exceptions import MultipartParseError
 from starlette.concurrency import run_in_threadpool
-from starlette.datastructures import FormData, UploadFile
+from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
 from starlette.types import Message
 
@@ -23,6 +23,11 @@ from app.trouble import Trouble
 from models.errors import TooLarge
 
 _ENVELOPE_BYTES = 256 * 1024  # fields and boundaries come on top of the file
+# What a file picker offers; by name, too, since phones know no type of some of them.
+RECORDINGS = (
+    *("audio/*", "video/mp4", "video/3gpp"),
+    *(".amr", ".silk", ".slk", ".aud", ".m4a", ".wma", ".3gp", ".opus", ".caf"),
+)
 LONGEST_LINE = 1000  # characters; names and numbers
 LONGEST_TEXT = 100_000  # a letter
 
@@ -30,29 +35,38 @@ LONGEST_TEXT = 100_000  # a letter
 @asynccontextmanager
 async def received(request: Request, folder: Path, largest_bytes: int) -> AsyncIterator[tuple[Fields, Upload | None]]:
     """Of a form with a file; the file is removed on leaving, unless it was moved. Raises Trouble or TooLarge."""
+    async with received_files(request, folder, largest_bytes, 1) as (fields, files):
+        yield fields, files[0] if files else None
+
+
+@asynccontextmanager
+async def received_files(
+    request: Request, folder: Path, largest_bytes: int, most_files: int
+) -> AsyncIterator[tuple[Fields, Sequence[Upload]]]:
+    """As received(); `largest_bytes`: of all files together."""
     if not request.headers.get("content-type", "").lower().startswith("multipart/form-data"):
-        yield await fields_of(request), None
+        yield await fields_of(request), ()
         return
     counted = _Counted(request, largest_bytes + _ENVELOPE_BYTES)
     try:
-        form = await counted.request.form(max_files=1, max_fields=30, max_part_size=_ENVELOPE_BYTES)
+        form = await counted.request.form(max_files=most_files, max_fields=30, max_part_size=_ENVELOPE_BYTES)
     except TooLarge:
         await counted.hear_out(largest_bytes)
         raise TooLarge(largest_bytes) from None
     except (HTTPException, MultipartParseError):
         raise Trouble(400, "broken_form") from None
-    path = None
+    files: list[Upload] = []
     try:
-        file = await run_in_threadpool(_stored, form, folder)
-        if file is not None:
-            path = file.path
-            if file.size > largest_bytes:
-                raise TooLarge(largest_bytes)
-        yield {name: clean(value) for name, value in form.items() if isinstance(value, str)}, file
+        for sent in form.getlist("file"):
+            if isinstance(sent, UploadFile) and (sent.size or sent.filename):
+                files.append(await run_in_threadpool(_stored, sent, folder))
+        if sum(file.size for file in files) > largest_bytes:
+            raise TooLarge(largest_bytes)
+        yield {name: clean(value) for name, value in form.items() if isinstance(value, str)}, files
     finally:
         await form.close()
-        if path is not None:
-            path.unlink(missing_ok=True)
+        for file in files:
+            file.path.unlink(missing_ok=True)
 
 
 def told_of(fields: Fields) -> tuple[Told, bool]:
@@ -117,10 +131,7 @@ class _Counted:
         return message
 
 
-def _stored(form: FormData, folder: Path) -> Upload | None:
-    sent = form.get("file")
-    if not isinstance(sent, UploadFile) or not (sent.size or sent.filename):
-        return None
+def _stored(sent: UploadFile, folder: Path) -> Upload:
     digest, head, size = hashlib.sha256(), b"", 0
     with NamedTemporaryFile(dir=folder, delete=False) as file:
         try:

@@ -1,6 +1,7 @@
 """A file from a stranger -> a recording of a case, queued to be scored; however often it is sent, once."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -38,16 +39,18 @@ class Intake:
     def take_sent(self, new: Secrets | str, fields: Fields, file: Upload | None, told: Told) -> None:
         """The form's file, or the upload that it names. Raises as take(), and Trouble if it has neither."""
         if file is not None:
-            self.take(new, file, told)
+            self.take(new, [file], told)
         elif not fields.get("upload"):
             raise Trouble(422, "no_file")
         elif not self.take_upload(new, fields["upload"], told):
             raise Trouble(404, "upload_gone")
 
-    def take(self, new: Secrets | str, file: Upload, told: Told) -> None:
-        """Raises CallError if it is no recording, CaseGone if the case was deleted."""
-        self._refuse_unreadable(file)
-        self._accept(new, file, told, None)
+    def take(self, new: Secrets | str, files: Sequence[Upload], told: Told) -> None:
+        """All or none. Raises CallError if one is no recording, CaseGone if the case was deleted."""
+        for file in files:
+            self._refuse_unreadable(file)
+        for file in files:
+            self._accept(new, file, told, None)
 
     def take_upload(self, new: Secrets | str, name: str, told: Told) -> bool:
         """False if there is no such upload, and none of this name came before. Raises as take(), and Trouble."""

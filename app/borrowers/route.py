@@ -9,15 +9,15 @@ from app.borrowers.trouble import NeedsCode, call_key
 from app.cases import CaseGone
 from app.errors import problem_of
 from app.logs import where
-from app.page_route import page_router, show_trouble, trouble_of
+from app.page_route import Admit, page_router, refuse_other_sites, show_trouble, trouble_of
 from app.trouble import Trouble
 from models.errors import CallError
 
 _log = logging.getLogger(__name__)
 
 
-def pages_router(prefix: str = "") -> APIRouter:
-    return page_router(prefix, _tell)
+def pages_router(prefix: str = "", admit: Admit = refuse_other_sites) -> APIRouter:
+    return page_router(prefix, _tell, admit)
 
 
 def _tell(request: Request, error: Exception) -> Response:

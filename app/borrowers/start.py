@@ -2,14 +2,13 @@
 
 import secrets
 from datetime import timedelta
-from typing import Literal
 
 from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 
 from app import cases
 from app.borrowers.deps import VISIT_COOKIE, GateDep, PagesDep, RulesDep, address_of, path_of
-from app.borrowers.forms import LONGEST_LINE, received, told_of
+from app.borrowers.forms import LONGEST_LINE, RECORDINGS, received, told_of
 from app.borrowers.intake import IntakeDep
 from app.borrowers.route import pages_router
 from app.cases import CaseGone, Secrets
@@ -23,7 +22,7 @@ router = pages_router()
 
 CODE_COOKIE = "code"
 CODE_SHOWN_FOR = timedelta(hours=1)
-_ONCE_BYTES = 32
+ONCE_BYTES = 32
 _LONGEST_ONCE = 200
 
 
@@ -32,10 +31,11 @@ def first_page(request: Request, pages: PagesDep, settings: SettingsDep) -> Resp
     return pages.show(
         request,
         "first.html",
-        once=secrets.token_urlsafe(_ONCE_BYTES),
+        once=secrets.token_urlsafe(ONCE_BYTES),
         days=settings.borrower_days,
         largest_bytes=settings.borrower_upload_bytes,
         longest=LONGEST_LINE,
+        accepted=RECORDINGS,
     )
 
 
@@ -49,7 +49,7 @@ async def make_case(
     """A form sent twice, by a double click or after going back, makes one case."""
     async with received(request, intake.recordings.incoming, intake.settings.borrower_upload_bytes) as (fields, file):
         once = fields.get("once", "")[:_LONGEST_ONCE]
-        if len(once) < _ONCE_BYTES:
+        if len(once) < ONCE_BYTES:
             raise Trouble(400, "broken_form")
         told, whole = told_of(fields)
         if file is not None:
@@ -59,12 +59,13 @@ async def make_case(
             await run_in_threadpool(intake.take_sent, new, fields, file, told)
         except CaseGone:
             # The form is from before the case was deleted; what it sends begins another.
-            new = await run_in_threadpool(Secrets.of, secrets.token_urlsafe(_ONCE_BYTES))
+            new = await run_in_threadpool(Secrets.of, secrets.token_urlsafe(ONCE_BYTES))
             await run_in_threadpool(intake.take_sent, new, fields, file, told)
-    return await run_in_threadpool(_opened, request, intake.database, new, whole)
+    return await run_in_threadpool(opened, request, intake.database, new, whole)
 
 
-def _opened(request: Request, database: DatabaseDep, new: Secrets, whole: bool) -> Response:
+def opened(request: Request, database: DatabaseDep, new: Secrets, whole: bool = True) -> Response:
+    """To the page of a case that was just made, which shows its code."""
     path = path_of(new.link)
     response: Response = go(path if whole else f"{path}?notice=not_whole")
     visit = cases.begin_visit(database, new.case_id)
@@ -87,8 +88,11 @@ def switch_language(language: Language, request: Request, back: str = "/") -> Re
 
 
 @router.get("/static/{digest}/{name}")
-def static_file(digest: str, name: Literal["pages.css", "pages.js"], pages: PagesDep) -> Response:
-    return pages.file(digest, name)
+def static_file(digest: str, name: str, pages: PagesDep) -> Response:
+    try:
+        return pages.file(digest, name)
+    except KeyError:
+        raise Trouble(404, "nothing_here") from None
 
 
 @router.get("/favicon.ico")

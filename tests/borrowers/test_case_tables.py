@@ -24,7 +24,8 @@ from app.jobs import JobQueue
 from app.recordings import Recordings
 from models.call import Speaker
 from tests.borrowers.conftest import sound
-from tests.lenders.conftest import files_under, new_database
+from tests.lenders.conftest import files_under
+from tests.postgres import new_database
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -58,7 +59,7 @@ def test_one_form_at_once_makes_one_case_and_keeps_every_recording_once(intake: 
     new = Secrets.of(secrets.token_urlsafe(32))
     contents = [sound(tmp_path / f"{n}.wav").read_bytes() for n in range(2)] * 2
     files = [came(intake, content) for content in contents]
-    at_once(*(lambda file=file: intake.take(new, file, Told()) for file in files))
+    at_once(*(lambda file=file: intake.take(new, [file], Told()) for file in files))
     found = cases.recordings(intake.database, new.case_id)
     assert {r.recording_sha256 for r in found} == {file.sha256 for file in files}
     assert len(found) == 2
@@ -69,13 +70,13 @@ def test_one_form_at_once_makes_one_case_and_keeps_every_recording_once(intake: 
     cases.remove(intake.database, case.id, intake.recordings.forget, intake.jobs.drop)
     assert not [f for f in files_under(intake.settings.data_dir / "recordings") if case.id in str(f)]
     with pytest.raises(cases.CaseGone):
-        intake.take(new, came(intake, contents[0]), Told())
+        intake.take(new, [came(intake, contents[0])], Told())
     assert not [f for f in files_under(intake.settings.data_dir / "recordings") if case.id in str(f)]
 
 
 def test_codes_tried_at_once_are_counted_one_by_one(intake: Intake, tmp_path: Path) -> None:
     new = Secrets.of(secrets.token_urlsafe(32))
-    intake.take(new, came(intake, sound(tmp_path / "a.wav").read_bytes()), Told())
+    intake.take(new, [came(intake, sound(tmp_path / "a.wav").read_bytes())], Told())
     wrong = f"{(int(new.code) + 1) % 10**8:08}"
     tried = at_once(*(lambda: cases.open_with_code(intake.database, new.case_id, wrong) for _ in range(10)))
     results = [one.result for one in tried if isinstance(one, cases.Opened)]
@@ -85,7 +86,7 @@ def test_codes_tried_at_once_are_counted_one_by_one(intake: Intake, tmp_path: Pa
 
 def test_corrections_at_once_are_all_kept(intake: Intake, tmp_path: Path) -> None:
     new = Secrets.of(secrets.token_urlsafe(32))
-    intake.take(new, came(intake, sound(tmp_path / "a.wav").read_bytes()), Told())
+    intake.take(new, [came(intake, sound(tmp_path / "a.wav").read_bytes())], Told())
     call_id = cases.recordings(intake.database, new.case_id)[0].call_id
     one = Correction(0, 3, "", Speaker.COLLECTOR, 0, datetime.now(UTC))
     texts = [f"第{n}个" for n in range(6)]
@@ -111,7 +112,7 @@ def test_secrets_of_two_cases_have_nothing_in_common() -> None:
 
 def test_tables_hold_no_secret_as_it_is(intake: Intake, tmp_path: Path) -> None:
     new = Secrets.of(secrets.token_urlsafe(32))
-    intake.take(new, came(intake, sound(tmp_path / "a.wav").read_bytes()), Told())
+    intake.take(new, [came(intake, sound(tmp_path / "a.wav").read_bytes())], Told())
     visit = cases.begin_visit(intake.database, new.case_id)
     assert cases.is_visiting(intake.database, new.case_id, visit)
     assert not cases.is_visiting(intake.database, "case-other", visit)

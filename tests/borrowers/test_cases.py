@@ -102,7 +102,7 @@ def walked(made: MadeCase, call_id: str) -> list[tuple[str, str]]:
             if "{link}" not in route.path:
                 continue
             path = route.path.format(link=made.path.rpartition("/")[2], call_id=call_id, channel=0)
-            found += [(method, path) for method in route.methods]
+            found += [(method, path) for method in route.methods or ()]
     return found
 
 

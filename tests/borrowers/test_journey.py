@@ -203,6 +203,32 @@ def test_double_click_and_back_button_make_one_case(site: Site, tabs: Tabs) -> N
     assert page.locator(".recordings > li").count() == 1
 
 
+def test_browser_finds_an_app_and_what_another_page_sends_it_ends_as_an_upload_does(site: Site, tabs: Tabs) -> None:
+    tab = tabs("phone")
+    page = tab.page
+    page.goto(site.url)
+    devtools = page.context.new_cdp_session(page)
+    found = devtools.send("Page.getAppManifest")
+    assert found["url"] == f"{site.url}/zh.webmanifest"
+    assert found["errors"] == []
+    assert found["manifest"]["shareTarget"]["action"] == f"{site.url}/share"
+    # Where it says incognito, it is the tests' browser: nothing is missing of ours.
+    missing = devtools.send("Page.getInstallabilityErrors")["installabilityErrors"]
+    assert {one["errorId"] for one in missing} <= {"in-incognito"}
+    # From nowhere, as a phone's share comes; with the file's own name.
+    page.goto("about:blank")
+    page.set_content(
+        f'<form action="{site.url}/share" method="post" enctype="multipart/form-data">\
+<input type="file" name="file"><button>share</button></form>'
+    )
+    page.set_input_files("input", site.sound())
+    page.click("button")
+    page.wait_for_url("**/case/*")
+    assert page.locator(".digits").count() == 1
+    assert page.locator(".recordings > li").count() == 1
+    assert tab.complaints == []
+
+
 def test_pages_work_without_script(site: Site, tabs: Tabs) -> None:
     page = tabs("phone", java_script_enabled=False).page
     page.goto(site.url)

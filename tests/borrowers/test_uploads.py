@@ -1,7 +1,9 @@
 """Files from strangers: in pieces or whole, broken off, too large, too many, no recordings at all."""
 
 import hashlib
+import re
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 
 from tests.borrowers.conftest import MadeCase, Site, Visitor, open_site
 from tests.conftest import CALLS, Start
+from tests.test_decode import as_silk, tones
 
 PIECE = {"content-type": "application/offset+octet-stream", "tus-resumable": "1.0.0"}
 
@@ -124,6 +127,11 @@ def test_formats_of_phones_are_taken(site: Site, name: str) -> None:
     assert site.visitor().send(CALLS / name).status_code == 303
 
 
+def test_voice_message_of_wechat_is_taken(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "msg_1.aud").write_bytes(as_silk(tones(24_000, 440), tencent=True))
+    assert site.visitor().send(tmp_path / "msg_1.aud").status_code == 303
+
+
 @pytest.mark.parametrize(
     ("written", "shown"),
     [("2026-03-05", "2026-03-05"), ("2026/3/5", "2026-03-05"), ("2026年3月5日", "2026-03-05")],
@@ -143,6 +151,77 @@ def test_recording_is_kept_though_its_date_is_not_understood(site: Site) -> None
     assert (stored.told.called_on, len(stored.told.lender)) == ("", 1000)
 
 
+# As a phone's browser sends what its recorder shares: no page of ours comes before it, and no cookie.
+SHARED = {
+    "origin": "null",
+    "sec-fetch-site": "cross-site",
+    "sec-fetch-mode": "navigate",
+    "sec-fetch-dest": "document",
+    "sec-fetch-user": "?1",
+}
+
+
+def shared(visitor: Visitor, *contents: bytes, **headers: str) -> httpx2.Response:
+    files = [("file", (f"录音 {n}.m4a", content, "audio/mp4")) for n, content in enumerate(contents)]
+    return visitor.client.post("/share", files=files, headers=SHARED | headers)
+
+
+def test_phone_shares_a_recording_as_if_it_were_uploaded(site: Site) -> None:
+    visitor, content = site.visitor(), site.sound().read_bytes()
+    answer = shared(visitor, content)
+    assert answer.status_code == 303
+    page = visitor.get(answer.headers["location"])
+    assert re.search(r'class="digits">\d{4} \d{4}<', page.text)
+    (stored,) = site.recordings(MadeCase(visitor, answer.headers["location"], ""))
+    assert stored.recording_sha256 == hashlib.sha256(content).hexdigest()
+
+
+def test_recordings_that_are_shared_together_are_one_case_or_none(site: Site) -> None:
+    visitor, sounds = site.visitor(), [site.sound().read_bytes() for _ in range(2)]
+    answer = shared(visitor, *sounds)
+    assert len(site.recordings(MadeCase(visitor, answer.headers["location"], ""))) == 2
+    for wrong, status in ((b"no sound at all" * 100, 415), (b"", 400)):
+        refused = shared(visitor, sounds[0], wrong)
+        assert (refused.status_code, "set-cookie" in refused.headers) == (status, False)
+        assert "<h1>" in refused.text
+    assert shared(visitor).status_code == 422
+    assert visitor.get("/share").headers["location"] == "/"
+
+
+def test_share_reads_no_cookie_and_touches_no_case_that_is_there(site: Site) -> None:
+    made = site.case()
+    fields = {"once": "x" * 43, "upload": "A" * 43, "action": made.path}
+    files = {"file": ("a.wav", site.sound().read_bytes())}
+    answer = made.visitor.client.post("/share", data=fields, files=files, headers=SHARED)
+    assert answer.headers["location"] != made.path
+    assert len(site.recordings(made)) == 1
+
+
+@pytest.mark.parametrize("hidden", [{"sec-fetch-mode": "no-cors"}, {"sec-fetch-dest": "iframe"}])
+def test_page_elsewhere_shares_nothing_behind_a_visitors_back(site: Site, hidden: dict[str, str]) -> None:
+    answer = shared(site.visitor(), site.sound().read_bytes(), **hidden)
+    assert answer.status_code == 403
+    assert "别的网站" in answer.text
+
+
+@pytest.mark.parametrize(("language", "name"), [("zh", "催收录音取证"), ("en", "Collection call evidence")])
+def test_manifest_offers_the_share_and_icons_that_are_there(site: Site, language: str, name: str) -> None:
+    visitor = site.visitor()
+    visitor.get(f"/language/{language}")
+    assert f'<link rel="manifest" href="/{language}.webmanifest">' in visitor.get("/").text
+    answer = visitor.get(f"/{language}.webmanifest")
+    assert answer.headers["content-type"] == "application/manifest+json"
+    manifest = answer.json()
+    assert manifest["name"] == name
+    (files,) = manifest["share_target"]["params"]["files"]
+    assert files["name"] == "file"
+    for icon in manifest["icons"]:
+        picture = visitor.get(icon["src"])
+        assert picture.headers["content-type"] == icon["type"]
+        if icon["type"] == "image/png":
+            assert icon["sizes"] == "{}x{}".format(*struct.unpack(">II", picture.content[16:24]))
+
+
 @pytest.fixture(scope="module")
 def narrow(start_program: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     settings = {
@@ -157,14 +236,15 @@ def narrow(start_program: Start, tmp_path_factory: pytest.TempPathFactory) -> It
 
 def test_strangers_bring_neither_too_large_nor_too_many_files(narrow: Site) -> None:
     visitor, large = narrow.visitor(), narrow.sound(60)
-    for answer in (visitor.send(large), begin(visitor, large.stat().st_size)):
+    for answer in (visitor.send(large), begin(visitor, large.stat().st_size), shared(visitor, large.read_bytes())):
         assert answer.status_code == 413
         assert "文件太大" in answer.text
     once = visitor.once()
     first = visitor.send(narrow.sound(), once)
     assert [first.status_code, visitor.send(narrow.sound(), once).status_code] == [303, 303]
     assert begin(visitor, 1000).status_code == 201
-    for answer in (begin(visitor, 1000), visitor.send(narrow.sound())):
+    sound = narrow.sound().read_bytes()
+    for answer in (begin(visitor, 1000), visitor.send(narrow.sound()), shared(visitor, sound)):
         assert answer.status_code == 429
         assert "retry-after" in answer.headers
         assert "分钟" in answer.text
