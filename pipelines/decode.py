@@ -5,8 +5,6 @@ import json
 import os
 import signal
 import stat
-import subprocess
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -33,10 +31,9 @@ from models.errors import (
     UnknownFormat,
     UnreadableFile,
 )
+from pipelines.decoders import run_decoder
 from pipelines.pcm import FULL_SCALE, SAMPLE_TYPE
 
-_ROOT = Path(__file__).parent.parent
-_INHERITED = ("PATH", "LD_LIBRARY_PATH", "PYTHONHOME", "SYSTEMROOT")
 _ERRORS: dict[str, Callable[..., CallError]] = {
     error.__name__: error
     for error in (BrokenRecording, DecoderLimit, EmptyRecording, NoSpace, TooLong, TooManyChannels, UnknownFormat)
@@ -119,43 +116,20 @@ def _opened(path: Path, limits: DecodeLimits) -> FileIO:
 
 
 def _decoded(source: FileIO, outputs: Sequence[IO[bytes]], complaints: IO[bytes], limits: DecodeLimits) -> _Found:
-    descriptors = tuple(output.fileno() for output in outputs)
     order = {
-        "parent": os.getpid(),
-        "outputs": descriptors,
         "longest_s": limits.longest_s,
         "memory_bytes": limits.memory_bytes,
         "cpu_s": ceil(limits.cpu_s),
         "file_bytes": ceil(limits.longest_s * SAMPLE_RATE) * SAMPLE_TYPE.itemsize,
     }
-    process = subprocess.Popen(  # noqa: S603 - our own module, and no word of the file's
-        [sys.executable, "-P", "-m", "pipelines.decoder_process", json.dumps(order)],
-        stdin=source,
-        stdout=subprocess.PIPE,
-        stderr=complaints,
-        pass_fds=descriptors,
-        cwd="/",
-        env=_environment(),
-        start_new_session=True,
-    )
-    with process:
-        try:
-            answer, _ = process.communicate(timeout=limits.wall_s)
-        except subprocess.TimeoutExpired:
-            raise DecoderLimit(f"after {limits.wall_s:.0f} s") from None
-        finally:
-            process.kill()
-    if process.returncode:
-        raise DecoderLimit(_cause_of_death(process.returncode, complaints))
+    descriptors = [file.fileno() for file in (source, complaints, *outputs)]
+    try:
+        answer, code = run_decoder(order, descriptors, limits.wall_s)
+    except TimeoutError:
+        raise DecoderLimit(f"after {limits.wall_s:.0f} s") from None
+    if code:
+        raise DecoderLimit(_cause_of_death(code, complaints))
     return _result(json.loads(answer))
-
-
-def _environment() -> dict[str, str]:
-    """Without the service's secrets: a codec taken over by its input should find none."""
-    environment = {name: os.environ[name] for name in _INHERITED if name in os.environ}
-    environment["PYTHONPATH"] = os.pathsep.join([*filter(None, sys.path), str(_ROOT)])
-    environment["OPENBLAS_NUM_THREADS"] = "1"  # each thread would reserve memory
-    return environment
 
 
 def _cause_of_death(code: int, complaints: IO[bytes]) -> str:

@@ -1,7 +1,7 @@
 """A stranger's file on standard input -> sound on the files handed down, and what was found as JSON on standard output.
 
-pipelines.decode starts it and holds the other ends. Before it looks at a byte it gives up memory, time and the
-opening of files, so that a hostile recording costs one failed call and reaches nothing else.
+pipelines.decoder_server forks it, and pipelines.decode holds the other ends. Before it looks at a byte it gives up
+memory, time and the opening of files, so that a hostile recording costs one failed call and reaches nothing else.
 """
 
 import ctypes
@@ -49,22 +49,21 @@ _STATES_LENGTH = frozenset(("flac", "mov,mp4,m4a,3gp,3g2,mj2"))
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What the parent asks for."""
+    """What pipelines.decode asks for."""
 
-    parent: int
-    outputs: tuple[int, int]  # file descriptors, one per channel
+    outputs: tuple[int, ...]  # file descriptors, one per channel
     longest_s: float
     memory_bytes: int
     cpu_s: int
     file_bytes: int  # of sound, per channel
 
 
-def main() -> None:
-    order = Order(**json.loads(sys.argv[1]))
+def run(order: Order, parent: int) -> None:
+    """Decodes in this process, which is of no other use afterwards."""
     av.logging.set_level(None)
     outputs = [os.fdopen(descriptor, "wb", buffering=0) for descriptor in order.outputs]
     source = os.fdopen(0, "rb")
-    _confine(order)
+    _confine(order, parent)
     answer: dict[str, object]
     try:
         answer = _decode(source, outputs, order.longest_s)
@@ -76,14 +75,14 @@ def main() -> None:
         if error.errno not in (ENOSPC, EDQUOT, EFBIG):
             raise
         answer = {"error": "NoSpace", "facts": []}
-    sys.stdout.write(json.dumps(answer))
+    print(json.dumps(answer), end="", flush=True)
 
 
-def _confine(order: Order) -> None:
+def _confine(order: Order, parent: int) -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
-    if os.getppid() != order.parent:  # it died before the signal was asked for
+    if os.getppid() != parent:  # it died before the signal was asked for
         sys.exit(1)
     resource.setrlimit(resource.RLIMIT_CPU, (order.cpu_s, order.cpu_s + 1))  # SIGXCPU first, then SIGKILL
     for what, most in (
@@ -180,7 +179,3 @@ def _samples(frame: AudioFrame) -> NDArray[np.float32]:
     if sound.dtype.kind in "iu":
         samples /= 2 ** (8 * sound.itemsize - 1)
     return samples
-
-
-if __name__ == "__main__":
-    main()

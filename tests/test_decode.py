@@ -8,7 +8,7 @@ import tempfile
 import time
 import zlib
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from fractions import Fraction
 from hashlib import sha256
@@ -459,20 +459,23 @@ def test_too_long_a_voice_message_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("file", ["ten_hours", "endless"])
 def test_ten_hours_of_silence_are_refused_in_little_memory(file: str, request: pytest.FixtureRequest) -> None:
     program = """
-import resource, sys
+import os, sys
 from pathlib import Path
 from models.errors import TooLong
 from pipelines.decode import decode
-try:
-    with decode(Path(sys.argv[1])):
-        pass
-except TooLong:
-    print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+if os.fork():
+    print(os.wait3(0)[2].ru_maxrss)
+else:
+    try:
+        with decode(Path(sys.argv[1])):
+            pass
+    except TooLong:
+        sys.exit()
 """
     # A process of its own, since a child's peak includes that of the process it came from.
     command = [sys.executable, "-c", program, request.getfixturevalue(file)]
     peak_kib = int(subprocess.run(command, cwd=ROOT, check=True, capture_output=True, timeout=60).stdout)
-    assert peak_kib < 120 * 1024
+    assert 40 * 1024 < peak_kib < 120 * 1024  # no less than loaded codecs take
 
 
 def test_a_decoder_out_of_memory_is_one_failed_call(tmp_path: Path) -> None:
@@ -494,50 +497,123 @@ def test_a_decoder_out_of_processor_time_is_one_failed_call(endless: Path) -> No
         pass
 
 
-def test_a_decoder_out_of_time_is_one_failed_call(endless: Path) -> None:
-    with pytest.raises(DecoderLimit, match="after 1 s"), decode(endless, DecodeLimits(1e6, wall_s=0.6)):
-        pass
-
-
-def decoders_of(parent: int) -> Iterator[int]:
+def children_of(parent: int) -> Iterator[int]:
     with suppress(OSError):  # threads and processes come and go
         for listing in Path(f"/proc/{parent}/task").glob("*/children"):
             for child in listing.read_text().split():
-                if b"pipelines.decoder_process" in Path(f"/proc/{child}/cmdline").read_bytes():
+                if b"pipelines.decoder_server" in Path(f"/proc/{child}/cmdline").read_bytes():
                     yield int(child)
 
 
+def decoders_of(parent: int) -> Iterator[int]:
+    for server in children_of(parent):
+        yield from children_of(server)
+
+
 def first_decoder_of(parent: int) -> int:
+    until(lambda: any(decoders_of(parent)))
+    return next(decoders_of(parent))
+
+
+def parent_of(process: int) -> int:
+    return int(Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[1])
+
+
+def until(condition: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
-    while time.monotonic() < deadline:
-        for child in decoders_of(parent):
-            return child
+    while not condition():
+        assert time.monotonic() < deadline
         time.sleep(0.005)
-    raise AssertionError("no decoder was started")
 
 
-@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSEGV])
-def test_a_decoder_that_dies_is_one_failed_call(endless: Path, blow: signal.Signals) -> None:
+def test_a_decoder_out_of_time_is_one_failed_call(endless: Path) -> None:
+    with pytest.raises(DecoderLimit, match="after 1 s"), decode(endless, DecodeLimits(1e6, wall_s=0.6)):
+        pass
+    until(lambda: not list(decoders_of(os.getpid())))
+
+
+@pytest.fixture
+def short(tmp_path: Path) -> Path:
+    (tmp_path / "short.wav").write_bytes(wav(8_000, tones(8_000, 440)))
+    return tmp_path / "short.wav"
+
+
+@pytest.fixture
+def decoding(endless: Path) -> Iterator[Future[None]]:
+    """A decoder at work, and how it ends."""
+
     def attempt() -> None:
         with decode(endless):
             pass
 
     with ThreadPoolExecutor() as pool:
-        call = pool.submit(attempt)
-        os.kill(first_decoder_of(os.getpid()), blow)
-        with pytest.raises(DecoderLimit, match=blow.name):
-            call.result()
+        yield pool.submit(attempt)
 
 
-def test_a_decoder_dies_with_the_service(endless: Path) -> None:
-    program = "import sys, pathlib, pipelines.decode as d; d.decode(pathlib.Path(sys.argv[1])).__enter__()"
-    with subprocess.Popen([sys.executable, "-c", program, endless], cwd=ROOT) as service:
-        decoder = os.pidfd_open(first_decoder_of(service.pid))
-        time.sleep(0.5)
+@pytest.mark.parametrize("blow", [signal.SIGKILL, signal.SIGSEGV])
+def test_a_decoder_that_dies_is_one_failed_call(decoding: Future[None], blow: signal.Signals, short: Path) -> None:
+    decoder = first_decoder_of(os.getpid())
+    server = parent_of(decoder)
+    os.kill(decoder, blow)
+    with pytest.raises(DecoderLimit, match=blow.name):
+        decoding.result()
+    until(lambda: server not in children_of(os.getpid()))  # from it, the next would have its memory laid out alike
+    with decode(short) as recording:
+        assert recording.duration == 2
+
+
+def test_a_server_of_decoders_that_dies_is_replaced(decoding: Future[None], short: Path) -> None:
+    os.kill(parent_of(first_decoder_of(os.getpid())), signal.SIGKILL)
+    with pytest.raises(DecoderLimit, match="SIGKILL"):
+        decoding.result()
+    with decode(short):
+        (server,) = children_of(os.getpid())
+    os.kill(server, signal.SIGKILL)
+    os.waitid(os.P_PID, server, os.WEXITED | os.WNOWAIT)
+    with decode(short) as recording:
+        assert recording.duration == 2
+
+
+def test_a_decoder_holds_no_files_but_its_own(decoding: Future[None]) -> None:
+    decoder = first_decoder_of(os.getpid())
+    # The last thing it does before it looks at the recording.
+    until(lambda: "open files 0 0 files" in " ".join(Path(f"/proc/{decoder}/limits").read_text().split()))
+    held = sorted(str(link.readlink()).partition(":")[0] for link in Path(f"/proc/{decoder}/fd").iterdir())
+    assert held[-1] == "socket"
+    assert len(held) == 5  # the recording, two channels, complaints, and that line to the service
+    assert os.getsid(decoder) == decoder
+    os.kill(decoder, signal.SIGKILL)
+    with pytest.raises(DecoderLimit):
+        decoding.result()
+
+
+def test_a_decoder_knows_no_secrets_and_dies_with_the_service(endless: Path, short: Path, tmp_path: Path) -> None:
+    """Though a fork of the service lives on, which holds copies of its files, and can decode as well."""
+    program = """
+import os, pathlib, sys
+from pipelines.decode import decode
+endless, short, done = map(pathlib.Path, sys.argv[1:])
+with decode(short):
+    pass
+if os.fork():
+    with decode(endless):
+        pass
+with decode(short):
+    done.touch()
+sys.stdin.read()
+"""
+    command = [sys.executable, "-c", program, endless, short, tmp_path / "fork"]
+    environment = os.environ | {"CALLAUDIT_SECRET": "hush"}
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, env=environment) as service:
+        decoder = first_decoder_of(service.pid)
+        assert b"hush" not in Path(f"/proc/{decoder}/environ").read_bytes()
+        ends = [os.pidfd_open(process) for process in (decoder, parent_of(decoder))]
+        until((tmp_path / "fork").exists)
         service.kill()
-    died, _, _ = select.select([decoder], [], [], 10)
-    os.close(decoder)
-    assert died
+    for end in ends:
+        died, _, _ = select.select([end], [], [], 10)
+        os.close(end)
+        assert died
 
 
 def test_a_full_disk_is_told_from_a_hostile_file(tmp_path: Path) -> None:
@@ -562,6 +638,8 @@ def test_a_full_disk_is_told_from_a_hostile_file(tmp_path: Path) -> None:
 def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes) -> None:
     (tmp_path / "call.wav").write_bytes(content)
     (tmp_path / "temporary").mkdir()
+    with suppress(CallError), decode(tmp_path / "call.wav"):  # the first one leaves the line to the server of decoders
+        pass
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
     before = sorted(Path("/proc/self/fd").iterdir())
     try:
