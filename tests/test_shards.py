@@ -9,6 +9,7 @@ import torch
 
 from pipelines.training.human_speech import Spoken, as_other_speaker, phrase, trained_sentences
 from pipelines.training.shards import Clip, clip_of, read_shard, write_shard
+from pipelines.training.synthesis import pinyin
 from pipelines.training.transcriber import TEACHER, Recogniser, Vocabulary, collate, configuration
 
 SECOND = 16_000
@@ -75,3 +76,23 @@ def test_another_throat_is_higher_and_faster() -> None:
 def test_missing_recordings_are_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"sentences\.jsonl"):
         trained_sentences(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("text", "read"),
+    [
+        ("什么时候还", "huan2"),
+        ("你还不上的", "huan2"),
+        ("先还一部分", "huan2"),
+        ("归还", "huan2"),
+        ("还三千，", "huan2"),
+        ("你还要怎样", "hai2"),
+        ("还不接电话", "hai2"),
+        ("还是那样", "hai2"),
+        ("你必须得来", "dei3"),
+        ("说得好", "de2"),
+    ],
+)
+def test_characters_of_two_readings_are_read_as_calls_have_them(text: str, read: str) -> None:
+    place = max(text.find("还"), text.find("得"))
+    assert pinyin(text)[place] == read

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 
 from models.simplified import simplified
 from pipelines.training.dataset import CORPUS, read_rows
-from pipelines.training.shards import HANZI, HUMAN, Clip, clip_of, write_shard
-from pipelines.training.synthesis import SAMPLE_RATE, pinyin
+from pipelines.training.shards import HUMAN, Clip, clip_of, write_shard
+from pipelines.training.synthesis import HANZI, SAMPLE_RATE, pinyin
 from pipelines.training.teacher import teacher
 from pipelines.training.telephone import degrade
 from pipelines.training.texts import read_sentences

@@ -15,11 +15,10 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 from models.simplified import simplified
-from pipelines.training.synthesis import VOICES, Synthesizer, Voice
+from pipelines.training.synthesis import HANZI, VOICES, Synthesizer, Voice
 from pipelines.training.telephone import degrade
 from pipelines.training.texts import held_out
 
-HANZI = re.compile(r"[一-鿿]")
 HUMAN = "human"  # in the name of a shard of people's speech
 _SPEAKABLE = re.compile(r"[一-鿿，。？！]+")
 _FILTERS = torch.tensor(FeatureExtractor.get_mel_filters(16_000, 400, 80), dtype=torch.float32)

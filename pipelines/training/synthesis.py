@@ -2,6 +2,7 @@
 
 import ctypes
 import ctypes.util
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,6 +22,18 @@ _NAMES = """
 """
 VOICES = tuple(_NAMES.split())
 HELD_OUT = ("f4", "m5", "linda", "john", "Michael", "steph", "Andy", "michel", "Gene2", "klatt2")
+
+# Two characters that every call is full of, where pypinyin's phrases leave them as they are read most often elsewhere:
+# 还 to repay, not still; 得 must.
+_READINGS = {
+    "huan2": re.compile(
+        r"还(?=[款钱清贷债本息掉完账帐上了的呢吗啊吧嘛多你我他她这那，。？！、]|[不得][上起了清完]|给|一(?:部|点|些|半|期)"
+        r"|最低|[二三四五六七八九十两百千万]|$)(?!(?:你|我|他|她|这|那)(?!钱|个?月))|(?<=[归偿返退])还"
+    ),
+    "dei3": re.compile(r"(?<=[你我他她们就还都可总也又须])得(?![到出知])"),
+}
+HANZI = re.compile(r"[一-鿿]")
+SYLLABLE = re.compile(r"[a-zê]+[1-5]")  # with its tone
 
 _AUDIO_OUTPUT_SYNCHRONOUS = 2
 _CHARS_UTF8 = 1
@@ -127,6 +140,13 @@ class Synthesizer:
 
 
 def pinyin(text: str) -> list[str]:
-    """Pinyin with tone numbers and sandhi, marks between: espeak reads polyphones wrong (还款 as hai2 kuan3)."""
-    syllables = lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True, tone_sandhi=True)
-    return [syllable.strip().replace("ü", "v") for syllable in syllables]
+    """Pinyin with tone numbers and sandhi, marks between: espeak reads polyphones wrong."""
+    parts = lazy_pinyin(text, style=Style.TONE3, neutral_tone_with_five=True, tone_sandhi=True)
+    parts = [part.strip().replace("ü", "v") for part in parts]
+    places = [place for place, part in enumerate(parts) if SYLLABLE.fullmatch(part)]
+    hanzi = [match.start() for match in HANZI.finditer(text)]
+    if len(places) == len(hanzi):
+        for reading, where in _READINGS.items():
+            for match in where.finditer(text):
+                parts[places[hanzi.index(match.start())]] = reading
+    return parts

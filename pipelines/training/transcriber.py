@@ -23,8 +23,8 @@ from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
 from pipelines.training.nonspeech import SOUNDS, sound
-from pipelines.training.shards import HANZI, HUMAN, Clip, log_mel, read_shard, read_texts, scaled
-from pipelines.training.synthesis import pinyin
+from pipelines.training.shards import HUMAN, Clip, log_mel, read_shard, read_texts, scaled
+from pipelines.training.synthesis import HANZI, pinyin
 from pipelines.training.whisper_encoder import encode
 
 WINDOW_FRAMES = 3_000
