@@ -7,7 +7,7 @@ import typer
 
 from app.config import CannotStart, read_settings
 
-_ASR_SETS = "synthetic,telephone,human"
+_ASR_SETS = "synthetic,telephone,neural,human"
 _CALLS = Path("tests/data/calls")
 
 evaluate = typer.Typer(no_args_is_help=True)
@@ -45,7 +45,8 @@ def asr(
     *,
     model: Annotated[str | None, typer.Option(help="Name or folder; by default CALLAUDIT_ASR_MODEL.")] = None,
     reference: Annotated[Path | None, typer.Option(help="Folder of reference data, for human speakers.")] = None,
-    sets: Annotated[str, typer.Option(help="Of synthetic, telephone and human, with commas.")] = _ASR_SETS,
+    voices: Annotated[Path | None, typer.Option(help="ttskit's wheel, for neural voices; see docs.")] = None,
+    sets: Annotated[str, typer.Option(help="Of synthetic, telephone, neural, human; with commas.")] = _ASR_SETS,
     sentences: Annotated[int, typer.Option(min=1, help="The most of one set.")] = 200,
     seed: Annotated[int, typer.Option(help="Another one takes other sentences.")] = 0,
     card: Annotated[bool, typer.Option("--card", help="Write the figures into the model's README.md.")] = False,
@@ -60,6 +61,7 @@ def asr(
         read_settings(),
         model=model,
         reference=reference,
+        voices=voices,
         sets=sets.split(","),
         sentences=sentences,
         seed=seed,

@@ -23,13 +23,14 @@ def show_transcriber(
     *,
     model: str | None,
     reference: Path | None,
+    voices: Path | None,
     sets: Sequence[str],
     sentences: int,
     seed: int,
     card: bool,
     as_json: bool,
 ) -> None:
-    """Raises CannotStart for unknown sets and missing data."""
+    """Raises CannotStart for unknown sets, and for data that is missing or not what it should be."""
     if unknown := [name for name in sets if name not in SETS]:
         raise CannotStart(f"--sets {','.join(unknown)}: no such set; choose of {', '.join(SETS)}")
     transcriber = Transcriber(model or settings.asr_model, settings.device, settings.compute_type, settings.threads)
@@ -37,9 +38,16 @@ def show_transcriber(
     try:
         with ProgressBar("asr") as progress:
             figures = list(
-                evaluate_transcriber.measure(transcriber, sets, reference, measuring, lambda _, share: progress(share))
+                evaluate_transcriber.measure(
+                    transcriber,
+                    sets,
+                    reference=reference,
+                    voices=voices,
+                    measuring=measuring,
+                    progress=lambda _, share: progress(share),
+                )
             )
-    except (FileNotFoundError, RuntimeError) as error:
+    except (FileNotFoundError, RuntimeError, ValueError) as error:
         raise CannotStart(str(error)) from error
     if card:
         write_card(figures, transcriber.weights.folder / "README.md")
@@ -48,8 +56,10 @@ def show_transcriber(
         typer.echo(json.dumps(shown | {"sets": [asdict(figure) for figure in figures]}, ensure_ascii=False))
         return
     console().print(_figures_table(transcriber.weights.name, figures))
-    if reference is None and "human" in sets:
-        typer.echo("human speakers were left out: --reference names the folder that has them", err=True)
+    for name, option in (("human", reference), ("neural", voices)):
+        if option is None and name in sets:
+            named = "--reference names the folder" if name == "human" else "--voices names the wheel"
+            typer.echo(f"{name} speakers were left out: {named} that has them", err=True)
 
 
 def show_speakers(

@@ -9,6 +9,7 @@ from pipelines.report import Scores, UtterancePart
 from pipelines.training.evaluate_speakers import compare, right_roles
 from pipelines.training.evaluate_transcriber import (
     HUMAN,
+    NEURAL,
     SYNTHETIC,
     Heard,
     Measuring,
@@ -58,7 +59,13 @@ def test_each_set_is_measured_on_the_path_that_serves() -> None:
 
 def test_missing_reference_data_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"sentences\.jsonl is missing: --reference"):
-        list(measure(Transcriber(), [HUMAN], tmp_path))
+        list(measure(Transcriber(), [HUMAN], reference=tmp_path))
+
+
+def test_a_wheel_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "voices.whl").write_text("no wheel")
+    with pytest.raises(ValueError, match=r"voices\.whl is not ttskit"):
+        list(measure(Transcriber(), [NEURAL], voices=tmp_path / "voices.whl"))
 
 
 def test_a_card_keeps_its_words_and_gets_new_figures(tmp_path: Path) -> None:

