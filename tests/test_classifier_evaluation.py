@@ -72,11 +72,12 @@ def evaluation(rows: list[Row], heard: dict[str, list[str]], tmp_path_factory: p
 def write_reference(folder: Path) -> Path:
     text = folder / "text"
     (text / "cold").mkdir(parents=True)
-    with gzip.open(text / "cold" / "test.csv.gz", "wt", encoding="utf-8-sig") as file:
-        table = csv.writer(file)
-        table.writerow(["", "split", "topic", "label", "fine-grained-label", "TEXT"])
-        for i in range(20):
-            table.writerow([i, "test", "race", i % 2, 0, "你这个骗子不要脸" if i % 2 else f"今天天气不错{i}"])
+    for split in ("train", "test"):
+        with gzip.open(text / "cold" / f"{split}.csv.gz", "wt", encoding="utf-8-sig") as file:
+            table = csv.writer(file)
+            table.writerow(["", "split", "topic", "label", "fine-grained-label", "TEXT"])
+            for i in range(20):
+                table.writerow([i, split, "race", i % 2, 0, "你这个骗子不要脸" if i % 2 else f"今天天气不错{i}"])
     (text / "insults_zuanbot.jsonl").write_text(
         "".join(json.dumps({"text": f"你个傻子第{i}号", "level": "min"}) + "\n" for i in range(40)), "utf8"
     )
@@ -146,8 +147,9 @@ def test_the_same_rows_give_the_same_figures(
 
 
 def test_texts_from_elsewhere_are_checked(evaluation: Evaluation) -> None:
-    cold, insults, *ordinary = evaluation.outside
-    assert cold.rows == 20
+    cold, learnt, insults, *ordinary = evaluation.outside
+    assert cold.rows == learnt.rows == 20
+    assert learnt.figures[MODEL]["accuracy"].value == 1.0  # its posts were all among those learnt from
     assert cold.figures[KEYWORDS]["F1"].value == 1.0
     assert 5 <= insults.rows <= 35
     assert insults.figures[KEYWORDS]["found as insult"].value == 0  # 傻子 is on no list
@@ -242,7 +244,7 @@ def test_noise_gets_just_its_share_of_characters_wrong(rows: list[Row]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "complaint"),
     [
-        (("--split", "all"), "--split all: choose one of train, dev, test"),
+        (("--split", "all"), "'all' is not one of 'train', 'dev', 'test'"),
         (("--data", "/nowhere"), "/nowhere holds no labelled utterances"),
         (("--model", "/nowhere"), "CALLAUDIT_CLASSIFIER=/nowhere"),
         (("--out", "report.json"), "name a page, as report.html"),

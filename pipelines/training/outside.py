@@ -9,11 +9,14 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix, hstack
+from scipy.special import logit
 from scipy.stats import binomtest
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from models.call import KINDS, Label
-from pipelines.training.measures import Answers, Figure, Flags
+from pipelines.training.measures import Answers, Figure, Flags, area_under_roc, average_precision
 from pipelines.training.texts import dialogue, held_out, insults
 
 Labeller = Callable[[Sequence[str], Sequence[Sequence[str]]], Answers]
@@ -38,13 +41,23 @@ def outside_checks(labellers: Mapping[str, Labeller], reference: Path, watch: Ca
     """Raises FileNotFoundError naming what the folder of reference data lacks."""
     checks = []
     watch("labelling COLD")
-    texts, offensive = _cold(reference)
+    texts, offensive = _cold(reference, "test")
+    posts, known = _cold(reference, "train")
     checks.append(
         Outside(
             "COLD, official test",
             len(texts),
             "posts of social media, offensive or not, mostly against groups; insult is what comes nearest to it",
             {name: _insult_or_not(offensive, _alone(label, texts)) for name, label in labellers.items()},
+        )
+    )
+    watch("learning from COLD")
+    checks.append(
+        Outside(
+            "COLD, official test, its training split learnt",
+            len(texts),
+            "one regression over the posts' n-grams of one and two characters and what each labeller says of them",
+            {name: _insult_or_not(offensive, _learnt(label, posts, known, texts)) for name, label in labellers.items()},
         )
     )
     watch("labelling insults")
@@ -77,8 +90,8 @@ def outside_checks(labellers: Mapping[str, Labeller], reference: Path, watch: Ca
     return checks
 
 
-def _cold(reference: Path) -> tuple[list[str], Flags]:
-    file = reference / "text" / "cold" / "test.csv.gz"
+def _cold(reference: Path, split: str) -> tuple[list[str], Flags]:
+    file = reference / "text" / "cold" / f"{split}.csv.gz"
     if not file.is_file():
         raise FileNotFoundError(f"{file} is missing: --reference must name the folder of reference data")
     with gzip.open(file, "rt", encoding="utf-8-sig") as table:
@@ -101,9 +114,23 @@ def _alone(label: Labeller, texts: Sequence[str]) -> Answers:
     return label(texts, [()] * len(texts))
 
 
+def _learnt(label: Labeller, posts: Sequence[str], offensive: Flags, asked: Sequence[str]) -> Answers:
+    """`asked` as insult or not by what `posts` teach beside the labeller."""
+    of_text = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(posts)
+
+    def features(texts: Sequence[str]) -> csr_matrix:
+        return hstack([of_text.transform(texts), logit(_alone(label, texts).scores.clip(1e-4, 1 - 1e-4)) / 4]).tocsr()
+
+    regression = LogisticRegression(C=4, solver="liblinear").fit(features(posts), offensive)
+    scores = np.zeros((len(asked), len(KINDS)))
+    scores[:, _INSULT] = regression.predict_proba(features(asked))[:, 1]
+    return Answers(scores=scores, kinds=scores >= 0.5, forms=np.zeros((len(asked), 0), bool))
+
+
 def _insult_or_not(offensive: Flags, found: Answers) -> dict[str, Figure]:
     said, score = found.kinds[:, _INSULT], found.scores[:, _INSULT]
     draws = _draws(len(offensive))
+    weights = np.stack([np.bincount(d, minlength=len(offensive)) for d in draws[:201]]).astype(np.float64)
 
     def over(value: Callable[[Flags, Flags], float]) -> Figure:
         return Figure.of(np.array([value(offensive[d], said[d]) for d in draws]))
@@ -113,10 +140,8 @@ def _insult_or_not(offensive: Flags, found: Answers) -> dict[str, Figure]:
         "recall": over(lambda t, s: (t & s).sum() / max(1, t.sum())),
         "F1": over(lambda t, s: 2 * (t & s).sum() / max(1, t.sum() + s.sum())),
         "accuracy": over(lambda t, s: (t == s).mean()),
-        "area under ROC": Figure.of(np.array([roc_auc_score(offensive[d], score[d]) for d in draws[:201]])),
-        "average precision": Figure.of(
-            np.array([average_precision_score(offensive[d], score[d]) for d in draws[:201]])
-        ),
+        "area under ROC": Figure.of(area_under_roc(offensive, score, weights)),
+        "average precision": Figure.of(average_precision(offensive, score, weights)),
     }
 
 
