@@ -261,28 +261,32 @@ def save_letter(engine: sa.Engine, case_id: str, text: str | None, seen: int) ->
         return bool(connection.execute(changed).rowcount)
 
 
-def listening(engine: sa.Engine, case_id: str, call_id: str) -> tuple[str, str, int] | None:
-    """Bars as JSON, hash and bytes of the sound for listening; None until they are made."""
-    columns = (case_recordings.c.bars, case_recordings.c.sound_sha256, case_recordings.c.sound_bytes)
+def bars(engine: sa.Engine, case_id: str, call_id: str) -> str | None:
+    """Of the waveform, as JSON; None until they are kept."""
+    with engine.connect() as connection:
+        return connection.execute(sa.select(case_recordings.c.bars).where(*_mine(case_id, call_id))).scalar()
+
+
+def keep_bars(engine: sa.Engine, case_id: str, call_id: str, bars: str) -> None:
+    _change_recording(engine, case_id, call_id, bars=bars)
+
+
+def sound(engine: sa.Engine, case_id: str, call_id: str) -> tuple[str, int] | None:
+    """Hash and bytes of the sound for listening; None until it is kept."""
+    columns = (case_recordings.c.sound_sha256, case_recordings.c.sound_bytes)
     with engine.connect() as connection:
         row = connection.execute(sa.select(*columns).where(*_mine(case_id, call_id))).one_or_none()
-    return None if row is None or row.bars is None else (row.bars, row.sound_sha256, row.sound_bytes)
+    return None if row is None or row.sound_sha256 is None else (row.sound_sha256, row.sound_bytes)
 
 
-def keep_listening(
-    engine: sa.Engine,
-    case_id: str,
-    call_id: str,
-    *,
-    bars: str,
-    sound: tuple[str, int],
-    place_sound: Callable[[], None],
+def keep_sound(
+    engine: sa.Engine, case_id: str, call_id: str, *, sha256: str, size: int, place: Callable[[], None]
 ) -> None:
     """Nothing is kept if the recording was deleted meanwhile."""
     with engine.begin() as connection:
-        values = {"bars": bars, "sound_sha256": sound[0], "sound_bytes": sound[1]}
+        values = {"sound_sha256": sha256, "sound_bytes": size}
         if connection.execute(sa.update(case_recordings).where(*_mine(case_id, call_id)).values(values)).rowcount:
-            place_sound()
+            place()
 
 
 def remove_recording(

@@ -18,6 +18,8 @@ from pipelines.report import Report
 
 WAVEFORM_BARS = 600
 _BLOCK_S = 60
+# LAME's fast setting: an hour takes half the time.
+_MP3 = {"b": "32000", "compression_level": "7"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ def bars(channel: Channel) -> tuple[float, ...]:
 def write_sound(recording: Recording, file: IO[bytes]) -> None:
     """Mixed to mono MP3 of one bit rate: every browser plays it and jumps in it; AMR and SILK none does."""
     with av.open(file, "w", format="mp3") as out:
-        stream = out.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono", options={"b": "32000"})
+        stream = out.add_stream("libmp3lame", rate=SAMPLE_RATE, layout="mono", options=_MP3)
         length = len(recording.channels[0].samples)
         for begin in range(0, length, _BLOCK_S * SAMPLE_RATE):
             end = min(length, begin + _BLOCK_S * SAMPLE_RATE)

@@ -20,7 +20,7 @@ from app.borrowers.deps import (
 from app.borrowers.forms import LONGEST_LINE, told_of
 from app.borrowers.route import pages_router
 from app.borrowers.timeline import when
-from app.borrowers.transcript import UTTERANCES_A_PAGE, conversation, kinds_in, page_of
+from app.borrowers.transcript import FLAGGED_A_PAGE, UTTERANCES_A_PAGE, conversation, kinds_in, page_of
 from app.calls import Status
 from app.cases import Case, CaseRecording
 from app.corrections import Correction
@@ -48,15 +48,22 @@ def result_page(
     pages: PagesDep,
     rules: RulesDep,
     part: int = 1,
+    flagged: int = 1,
     edit: int = -1,
 ) -> Response:
-    """`part`: of a long conversation; `edit`: the utterance whose form is open, for browsers without script."""
+    """`part`: of a long conversation; `flagged`: part of what is flagged in it.
+
+    `edit`: the utterance whose form is open, for browsers without script.
+    """
     if recording.status is not Status.DONE:
         return go(path_of(link))
     report = report_of(database, recording.call_id)
     said = conversation(report, corrections.of_call(database, recording.call_id), recording.roles_swapped)
     parts = max(1, -(-len(said) // UTTERANCES_A_PAGE))
     part = min(max(part, 1), parts)
+    all_flagged = [one for one in said if one.flagged]
+    flagged_parts = max(1, -(-len(all_flagged) // FLAGGED_A_PAGE))
+    flagged = min(max(flagged, 1), flagged_parts)
     return pages.show(
         request,
         "recording.html",
@@ -66,7 +73,10 @@ def result_page(
         number=_number(database, case, recording),
         report=report,
         said=said[(part - 1) * UTTERANCES_A_PAGE : part * UTTERANCES_A_PAGE],
-        flagged=[one for one in said if one.flagged],
+        accused=sum(one.accused for one in all_flagged),
+        flagged=all_flagged[(flagged - 1) * FLAGGED_A_PAGE : flagged * FLAGGED_A_PAGE],
+        flagged_part=flagged,
+        flagged_parts=flagged_parts,
         found=kinds_in(said),
         part=part,
         parts=parts,
@@ -86,7 +96,7 @@ def result_page(
 def waveform(
     channel: int, case: VisitedCase, recording: RecordingDep, listener: ListenerDep, pages: PagesDep
 ) -> Response:
-    channels = listener.of(case.id, recording).bars
+    channels = listener.bars(case.id, recording)
     if not 0 <= channel < len(channels):
         raise Trouble(404, "nothing_here")
     drawn = pages.draw("wave.svg", peaks=channels[channel], bars=WAVEFORM_BARS)
@@ -105,13 +115,13 @@ def sound(
     range: Annotated[str | None, Header()] = None,  # noqa: A002 - the header's name
     if_range: Annotated[str | None, Header()] = None,
 ) -> Response:
-    made = listener.of(case.id, recording)
+    made = listener.sound(case.id, recording)
     return answer(
         Asked(range, if_range, request.method == "HEAD"),
-        made.sound_bytes,
-        made.sound_sha256,
+        made.bytes,
+        made.sha256,
         "audio/mpeg",
-        lambda start, stop: recordings.read(case.id, made.sound_sha256, start, stop),
+        lambda start, stop: recordings.read(case.id, made.sha256, start, stop),
     )
 
 

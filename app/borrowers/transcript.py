@@ -7,7 +7,9 @@ from app.corrections import Corrected
 from models.call import KINDS, Label, Speaker
 from pipelines.report import Report, UtterancePart
 
-UTTERANCES_A_PAGE = 120  # so that an hour's conversation is several light pages
+# So that an hour's conversation is several light pages, however much of it is flagged.
+UTTERANCES_A_PAGE = 80
+FLAGGED_A_PAGE = 25
 
 _SWAPPED = {Speaker.COLLECTOR: Speaker.BORROWER, Speaker.BORROWER: Speaker.COLLECTOR}
 

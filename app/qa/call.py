@@ -17,7 +17,7 @@ from app.page import WAVEFORM_BARS
 from app.pages import HEADERS
 from app.qa.deps import Screen, ScreenDep, SignedIn
 from app.qa.filters import read_filters
-from app.qa.listening import Listener
+from app.qa.listening import Hearing, Listener
 from app.qa.pages import PREFIX, pages_of
 from app.qa.route import qa_router
 from app.qa.transcript import UTTERANCES_A_PAGE, Heard, conversation, first_to_decide, part_of
@@ -180,7 +180,7 @@ def waveform(
     recordings: RecordingsDep,
     settings: SettingsDep,
 ) -> Response:
-    channels = listener.of(opened.call, opened.whole, opened.redacted, recordings, settings).bars
+    channels = listener.bars(Hearing(opened.call, opened.whole, opened.redacted, recordings, settings))
     if not 0 <= channel < len(channels):
         raise Trouble(404, "nothing_here")
     drawn = pages_of(request).draw("wave.svg", peaks=channels[channel], bars=WAVEFORM_BARS)
@@ -203,10 +203,10 @@ def sound(
 ) -> Response:
     if not opened.redacted and request.method == "GET":
         audit.record_look(database, caller.tenant_id, caller.name, Action.AUDIO_HEARD, opened.call.id)
-    made = listener.of(opened.call, opened.whole, opened.redacted, recordings, settings)
+    made = listener.sound(Hearing(opened.call, opened.whole, opened.redacted, recordings, settings))
     asked = Asked(range, if_range, request.method == "HEAD")
     response = answer(
-        asked, len(made.sound), made.sha256, "audio/mpeg", lambda start, stop: iter((made.sound[start:stop],))
+        asked, len(made.content), made.sha256, "audio/mpeg", lambda start, stop: iter((made.content[start:stop],))
     )
     # The next one at this browser may have another key, which hears less.
     response.headers["cache-control"] = "no-store"

@@ -7,7 +7,7 @@ from app.reviews import Review, in_force
 from models.call import Label
 from pipelines.report import Report, UtterancePart, accused
 
-UTTERANCES_A_PAGE = 120  # so that an hour's conversation is several light pages
+UTTERANCES_A_PAGE = 100  # so that an hour's conversation is several light pages
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """How fast the pipeline is and how much memory it takes, beside what is aimed at: what `make bench` prints.
 
 By name: `archive`, archives of thousands of calls; `load`, uploads while processes are killed; `reads`, how fast the
-API answers about many calls; `shapes` and `together`, recognition by Whisper's shapes and of two calls at once.
+API answers about many calls; `pages`, how fast and how heavy the pages of a long call are; `shapes` and `together`,
+recognition by Whisper's shapes and of two calls at once.
 """
 
 import argparse
@@ -11,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.benchmarks import archive, load, reads, shapes, together
+from tests.benchmarks import archive, load, pages, reads, shapes, together
 from tests.benchmarks.processes import output_of, peak_mib, service_at_rest
 
 _RATIO_AT_MOST = 1.10
@@ -25,7 +26,7 @@ def main() -> None:
     options.add_argument("--short-minutes", type=float, default=3)
     options.add_argument("--long-minutes", type=float, default=180)
     named = options.add_subparsers(title="others, by name")
-    for benchmark in (archive, load, reads, shapes, together):
+    for benchmark in (archive, load, pages, reads, shapes, together):
         other = named.add_parser(benchmark.__name__.rpartition(".")[2], help=benchmark.__doc__)
         benchmark.add_options(other)
         other.set_defaults(run=benchmark.run)

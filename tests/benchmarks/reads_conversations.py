@@ -64,23 +64,14 @@ class _Sentences:
         return "".join(self.draw.sample(known, self.draw.choice((1, 2)))), ()
 
 
+def abusive_report(utterances: int, seed: int) -> Report:
+    """Of a call of two channels; one in twenty utterances is flagged. The hash of its recording is zeroes."""
+    return _report(_Sentences(random.Random(seed)), utterances, abusive=True)
+
+
 def _conversation(said: _Sentences) -> Conversation:
-    draw = said.draw
-    abusive = draw.random() < _ABUSIVE_CALLS
-    parts, at = [], 0.0
-    for index in range(draw.choice(_LENGTHS)):
-        speaker = Speaker.BORROWER if index % 2 else Speaker.COLLECTOR
-        speaker = Speaker.UNKNOWN if draw.random() < _UNKNOWN else speaker
-        text, labels = said.of(speaker, abusive and speaker is not Speaker.BORROWER and draw.random() < _ABUSE_IN_THEM)
-        parts.append(_part(draw, index=index, speaker=speaker, start=at, text=text, labels=labels))
-        at = parts[-1].end + draw.uniform(0.2, 2.0)
-    report = Report(
-        recording=RecordingPart(sha256=_HASH_PLACE, duration=round(at, 3), channels=2, codec="pcm_s16le"),
-        models=(),
-        utterances=tuple(parts),
-        suppressed=tuple(_invented(draw, at)),
-        summary=summarise(parts),
-    )
+    abusive = said.draw.random() < _ABUSIVE_CALLS
+    report = _report(said, said.draw.choice(_LENGTHS), abusive)
     flagged = accused(report.utterances)
     found = {label for part in flagged for label in part.labels} or {Label.COMPLIANT}
     return Conversation(
@@ -90,6 +81,24 @@ def _conversation(said: _Sentences) -> Conversation:
         verdict=tuple(map(str, report.summary.verdict)),
         flagged=tuple(part.index for part in flagged),
         rows=tuple(_rows(report)),
+    )
+
+
+def _report(said: _Sentences, utterances: int, abusive: bool) -> Report:
+    draw = said.draw
+    parts, at = [], 0.0
+    for index in range(utterances):
+        speaker = Speaker.BORROWER if index % 2 else Speaker.COLLECTOR
+        speaker = Speaker.UNKNOWN if draw.random() < _UNKNOWN else speaker
+        text, labels = said.of(speaker, abusive and speaker is not Speaker.BORROWER and draw.random() < _ABUSE_IN_THEM)
+        parts.append(_part(draw, index=index, speaker=speaker, start=at, text=text, labels=labels))
+        at = parts[-1].end + draw.uniform(0.2, 2.0)
+    return Report(
+        recording=RecordingPart(sha256=_HASH_PLACE, duration=round(at, 3), channels=2, codec="pcm_s16le"),
+        models=(),
+        utterances=tuple(parts),
+        suppressed=tuple(_invented(draw, at)),
+        summary=summarise(parts),
     )
 
 

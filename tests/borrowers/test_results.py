@@ -12,6 +12,7 @@ import pytest
 
 from app import calls, corrections
 from app.borrowers.rules import read_rules
+from app.borrowers.transcript import FLAGGED_A_PAGE, UTTERANCES_A_PAGE
 from app.errors import problem_of
 from app.words import Language, read_words
 from models.call import Label, Speaker
@@ -237,17 +238,20 @@ def test_bundle_is_whole_and_one_changed_byte_is_found(site: Site) -> None:
 def test_hour_of_conversation_is_light_and_quick(site: Site) -> None:
     made = site.case()
     said = [
-        Said(f"这是第{n}句话，说的是还款的事情，请您尽快处理一下", (Label.THREAT,) if n % 60 == 0 else ())
+        Said(f"这是第{n}句话，说的是还款的事情，请您尽快处理一下", (Label.THREAT,) if n % 9 == 0 else ())
         for n in range(900)
     ]
     page = site.finish(made, *said)
-    took = []
-    for part in (1, 2, 8):
+    took, last = [], -(-900 // UTTERANCES_A_PAGE)
+    for part in (1, 2, last):
         began = time.perf_counter()
         answer = made.visitor.get(f"{page}?part={part}")
         took.append(time.perf_counter() - began)
         assert len(answer.content) < 150_000
     assert "第899句话" in answer.text
+    quoted = [re.findall(r"<q><bdi>这是第(\d+)句话", made.visitor.get(f"{page}?flagged={n}").text) for n in range(1, 5)]
+    assert [len(some) for some in quoted] == [FLAGGED_A_PAGE] * 4
+    assert [int(n) for some in quoted for n in some] == list(range(0, 900, 9))
     assert min(took) < 0.3, took
 
 

@@ -266,7 +266,7 @@ def test_long_call_is_several_light_pages(office: Office) -> None:
     page = analyst.get(f"/qa/calls/{call_id}?at=899")
     assert "这是第899句话" in page.text
     assert "这是第0句话，" not in re.sub("<title>.*?</title>", "", page.text)
-    last = 900 // UTTERANCES_A_PAGE + 1
+    last = -(-900 // UTTERANCES_A_PAGE)
     assert f'part={last}&amp;queue=#transcript" aria-current="page"' in page.text
     paths = set(re.findall(r'(?:href|src)="(/qa/static/[^"]+)"', page.text))
     assert len(paths) >= 4

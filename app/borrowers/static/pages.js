@@ -132,7 +132,10 @@ for (const form of document.querySelectorAll("form[data-upload]")) {
 const waiting = document.querySelector("[data-events]")
 if (waiting) {
   const source = new EventSource(waiting.dataset.events)
+  let leaving = false
+  document.addEventListener("submit", event => { leaving = !event.defaultPrevented })
   function show() {
+    if (leaving) return // a reload would call back the form that is on its way
     // A form that is being filled must not be lost for it.
     if (!document.querySelector("details[open] form")) return location.reload()
     for (const state of waiting.querySelectorAll("[data-state]")) state.textContent = state.dataset.ready
@@ -165,6 +168,8 @@ if (audio) {
   const bubbles = [...document.querySelectorAll("[data-from]")]
   let loop = null
   controls.hidden = false
+  // It is made at the first look: a long one is then ready by the time that someone wants to hear it.
+  addEventListener("load", () => fetch(audio.src, {method: "HEAD"}).catch(() => {}))
   for (const button of document.querySelectorAll("[data-loop-start]")) button.hidden = false
 
   function repeat(span) {

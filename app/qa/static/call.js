@@ -24,6 +24,8 @@ const told = text => { status.textContent = ""; setTimeout(() => { status.textCo
 const writing = () => document.activeElement && document.activeElement.matches("textarea, input, select")
 
 document.querySelector("[data-controls]").hidden = false
+// It is made at the first look: a long one is then ready by the time that someone wants to hear it.
+addEventListener("load", () => fetch(audio.src, {method: "HEAD"}).catch(() => {}))
 
 function show(li) {
   li.scrollIntoView({block: "center", behavior: calm.matches ? "auto" : "smooth"})
