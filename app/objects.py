@@ -25,6 +25,10 @@ _ODD = re.compile(r"[\x00-\x1f\x7f\\]|::")
 _FORBIDDEN = ("http", "https", "ftp", "data", "ssh", "sftp", "github", "git", "reference", "libarchive")
 
 
+class StoreSilent(Refused):
+    """The store of an object does not answer."""
+
+
 @dataclass(frozen=True, slots=True)
 class Prefixes:
     """Which tenant's objects may lie where."""
@@ -53,7 +57,7 @@ class Prefixes:
 
 
 def fetch(url: str, prefixes: Sequence[str], largest_bytes: int) -> Iterator[bytes]:
-    """In pieces. Raises Refused if it may not or cannot be had, TooLarge if it is larger."""
+    """In pieces. Raises Refused if it may not or cannot be had, StoreSilent, or TooLarge."""
     prefix = _allowing(url, prefixes)
     left = largest_bytes
     with closing(_ask(url, lambda: _open(url, prefix, largest_bytes))) as file:
@@ -104,4 +108,5 @@ def _ask(url: str, ask: Callable[[], T]) -> T:
     except Exception as error:  # every store's client has its own errors
         _log.warning("the store of %s:// does not answer: %s", url.partition("://")[0], where(error))
         detail = "the object's store does not answer; send it again later"
-        raise refusal(503, "object store unavailable", detail, {"retry-after": "30"}) from None
+        told = refusal(503, "object store unavailable", detail)
+        raise StoreSilent(told.problem, {"retry-after": "30"}) from None

@@ -39,7 +39,8 @@ def _fields(model: type[BaseModel]) -> dict[str, Any]:
     return {
         "name": "fields",
         "in": "query",
-        "description": "Only these parts of the answer, with commas; in a list, of its entries",
+        "description": "Only these parts of the answer, with commas; in a list, of its entries. What else its schema"
+        " requires is then left out",
         "style": "form",
         "explode": False,
         "schema": {

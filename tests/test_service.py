@@ -267,6 +267,8 @@ def test_wrong_request_gets_a_problem(service: Program, method: str, path: str, 
         ('{"called_at": "2026-03-01T20:15:00"}', "metadata.called_at"),
         ('{"direction": "sideways"}', "metadata.direction"),
         ('{"collector_channel": 2}', "metadata.collector_channel"),
+        ('{"collector_channel": false}', "metadata.collector_channel"),
+        ('{"agreed_hours": 0}', "metadata.agreed_hours"),
     ],
 )
 def test_metadata_that_are_wrong_are_refused(service: Program, tone: Path, metadata: str, words: str) -> None:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import ClassVar
 
-from app.errors import problem_of
+from app.errors import Problem, problem_of
 from app.lenders.intake import Intake, IntakeDep
 from app.lenders.schemas import BatchAnswer, BatchedCall, CallBatch, ObjectCall
 from app.logs import where
+from app.objects import StoreSilent
 from app.routes import TenantRoute, tenant_router
 
 _log = logging.getLogger(__name__)
@@ -25,16 +26,25 @@ router = tenant_router("/v1/calls:batch", "calls", _BatchRoute)
 
 @router.post("", operation_id="send_batch")
 def send_batch(intake: IntakeDep, sent: CallBatch) -> BatchAnswer:
-    """Fetches each object and answers once all are accepted or refused; `status` is what each would get alone."""
+    """Fetches each object and answers once all are accepted or refused; `status` is what each would get alone.
+
+    A store that does not answer is not asked again in the same batch.
+    """
     intake.refuse_if_full()
     with ThreadPoolExecutor(_FETCHED_AT_ONCE) as pool:
         return BatchAnswer(results=list(pool.map(_taker(intake), enumerate(sent.calls))))
 
 
 def _taker(intake: Intake) -> Callable[[tuple[int, ObjectCall]], BatchedCall]:
+    silent: dict[str, Problem] = {}  # a thousand objects would each wait for it some seconds
+
     def take(placed: tuple[int, ObjectCall]) -> BatchedCall:
         place, wanted = placed
         intake.once.still_here()
+        store = "/".join(wanted.object.split("/", 3)[:3])  # s3://bucket
+        known = silent.get(store)
+        if known is not None and not intake.has(place):
+            return BatchedCall(object=wanted.object, status=known.status, id=None, error=known)
         try:
             intake.refuse_if_full()
             accepted = intake.accept_object(wanted, place)
@@ -42,6 +52,8 @@ def _taker(intake: Intake) -> Callable[[tuple[int, ObjectCall]], BatchedCall]:
             problem = problem_of(error)
             if problem.status == 500:
                 _log.error("unforeseen: %s", where(error))
+            if isinstance(error, StoreSilent):
+                silent[store] = problem
             return BatchedCall(object=wanted.object, status=problem.status, id=None, error=problem)
         return BatchedCall(object=wanted.object, status=202, id=accepted.id, error=None)
 

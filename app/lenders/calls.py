@@ -21,7 +21,16 @@ from app.incoming import Upload
 from app.keys import Role
 from app.lenders import audio
 from app.lenders.intake import Intake, IntakeDep
-from app.lenders.schemas import Accepted, CallPage, CallResult, CallSummary, Metadata, ObjectCall, parsed
+from app.lenders.schemas import (
+    Accepted,
+    CallPage,
+    CallResult,
+    CallSummary,
+    Metadata,
+    ObjectCall,
+    WrittenMetadata,
+    parsed,
+)
 from app.lenders.uploads import receive_bare, receive_form
 from app.logs import where
 from app.moments import Moment
@@ -64,7 +73,7 @@ async def upload_call(
     intake: IntakeDep,
     request: Request,
     response: Response,
-    metadata: Annotated[Metadata, Query(description="Of a call whose body is the recording alone")],
+    metadata: Annotated[WrittenMetadata, Query(description="Of a call whose body is the recording alone")],
 ) -> Accepted:
     """Takes a recording: as a form, as the body alone, or as an object to fetch from an agreed bucket.
 

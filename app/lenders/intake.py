@@ -88,6 +88,10 @@ class Intake:
                 self.once.still_here()
             return self.accept(file.finish(), wanted.metadata, place)
 
+    def has(self, place: int) -> bool:
+        """The call at this place of the request."""
+        return self._is_there(self.once.new_id(place))
+
     def _is_there(self, call_id: str) -> bool:
         """Accepted by an earlier attempt at this request, whose end nobody saw."""
         return self.once.is_claimed and calls.find(self.database, self.caller.tenant_id, call_id) is not None

@@ -13,6 +13,7 @@ from app.deps import DatabaseDep
 from app.errors import refusal
 from app.keys import Key, NewKey, Role
 from app.moments import Moment
+from app.none_twice import NONE_TWICE
 from app.routes import tenant_router
 
 router = tenant_router("/v1/keys", "keys")
@@ -26,7 +27,7 @@ class WantedKey(BaseModel):
     )
 
     name: Annotated[str, StringConstraints(max_length=200)] = Field(default="", description="What it is for")
-    roles: frozenset[Role] = Field(min_length=1)
+    roles: Annotated[frozenset[Role], NONE_TWICE] = Field(min_length=1)
     expires_at: Moment | None = Field(default=None, description="In the future; null: never")
     requests_per_minute: int | None = Field(default=None, ge=1, le=1_000_000, description="null: the service's own")
     calls_per_day: int | None = Field(default=None, ge=1, le=100_000_000, description="null: no quota")

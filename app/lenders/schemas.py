@@ -1,7 +1,7 @@
 """What lenders send and get."""
 
 from datetime import datetime
-from typing import Annotated, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from fastapi.exceptions import RequestValidationError
 from pydantic import (
@@ -9,8 +9,10 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    Strict,
     StringConstraints,
     ValidationError,
+    field_validator,
     model_validator,
 )
 
@@ -24,9 +26,17 @@ from pipelines.report import Report, Scores
 M = TypeVar("M", bound=BaseModel)
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
-_Channel = Annotated[
-    Literal[0, 1], BeforeValidator(lambda sent: int(sent) if sent in ("0", "1") else sent)  # in an address it is text
-]
+_Truth = Annotated[bool, Strict()]  # not 0 and not "off"
+_IN_AN_ADDRESS = {"0": 0, "1": 1, "true": True, "false": False}
+
+
+def _no_truth(sent: Any) -> Any:
+    if isinstance(sent, bool):  # to Python, it is 0 or 1
+        raise ValueError("must be 0 or 1")
+    return sent
+
+
+_Channel = Annotated[Literal[0, 1], BeforeValidator(_no_truth)]
 _Text = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=10_000, pattern=r"\S")]
 
 
@@ -58,8 +68,17 @@ class Metadata(BaseModel):
     direction: Literal["inbound", "outbound"] | None = None
     collector_channel: _Channel | None = Field(default=None, description="Which channel the collector speaks on")
     contact: Literal["borrower", "third_party"] | None = Field(default=None, description="Who was called")
-    contact_refused: bool | None = Field(default=None, description="A third party asked not to be called again")
-    agreed_hours: bool | None = Field(default=None, description="The borrower agreed to this hour")
+    contact_refused: _Truth | None = Field(default=None, description="A third party asked not to be called again")
+    agreed_hours: _Truth | None = Field(default=None, description="The borrower agreed to this hour")
+
+
+class WrittenMetadata(Metadata):
+    """In an address, where all is text."""
+
+    @field_validator("collector_channel", "contact_refused", "agreed_hours", mode="before")
+    @classmethod
+    def _read(cls, sent: Any) -> Any:
+        return _IN_AN_ADDRESS.get(sent, sent) if isinstance(sent, str) else sent
 
 
 def parsed(model: type[M], sent: bytes, *within: str) -> M:

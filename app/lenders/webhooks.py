@@ -14,6 +14,7 @@ from app.database import hold
 from app.deps import DatabaseDep, SettingsDep
 from app.errors import refusal
 from app.keys import Role
+from app.none_twice import NONE_TWICE
 from app.routes import tenant_router
 from app.webhooks import EventType, Message, NewWebhook, State, Webhook
 from app.webhooks_connection import Refused, check_url
@@ -38,10 +39,14 @@ class WantedWebhook(BaseModel):
         description="https://…; http only into networks that the service was set up with",
         json_schema_extra={"pattern": r"^https://[a-z0-9]+(\.[a-z0-9]+)*(:[1-9][0-9]{0,3})?(/[A-Za-z0-9._~/-]*)?$"},
     )
-    events: frozenset[EventType] = Field(default=frozenset(EventType), min_length=1, description="All, if left out")
+    events: Annotated[frozenset[EventType], NONE_TWICE] = Field(
+        default=frozenset(EventType), min_length=1, description="All, if left out"
+    )
     description: Annotated[str, StringConstraints(max_length=200)] = ""
     redacted: bool = Field(
-        default=True, description="false: texts as they were said; needs the role `unredacted`, and is logged"
+        default=True,
+        strict=True,
+        description="false: texts as they were said; needs the role `unredacted`, and is logged",
     )
 
 

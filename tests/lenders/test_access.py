@@ -158,6 +158,7 @@ def test_key_of_another_tenant_cannot_be_revoked(api: Api, tenant: Tenant) -> No
     [
         ({"roles": []}, "roles"),
         ({"roles": ["king"]}, "roles"),
+        ({"roles": ["read", "read"]}, "roles: Value error, names one of them twice"),
         ({"roles": ["read"], "expires_at": "2020-01-01T00:00:00Z"}, "future"),
         ({"roles": ["read"], "tenant": "other"}, "tenant"),
         ({"roles": ["read"], "calls_per_day": 0}, "calls_per_day"),

@@ -1,10 +1,12 @@
 """A recording comes in as a form, bare, as an object or with others; whichever way, it is the same call."""
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from socketserver import StreamRequestHandler, ThreadingTCPServer
 from typing import Any
 from uuid import uuid4
 
@@ -217,6 +219,36 @@ def test_batch_sent_again_takes_no_call_twice(lender: Tenant, bucket: Path) -> N
     first, second = (lender.post("/v1/calls:batch", json={"calls": sent}, headers=headers) for _ in range(2))
     assert second.content == first.content
     assert len(lender.get("/v1/calls").json()["calls"]) == 4
+
+
+def test_store_that_does_not_answer_is_not_asked_for_every_object_of_a_batch(
+    api: Api, engine: Engine, bucket: Path, tenant: Tenant
+) -> None:
+    asked = []
+
+    class Silent(StreamRequestHandler):
+        def handle(self) -> None:
+            asked.append(self.client_address)
+
+    (bucket / tenant.id).mkdir()
+    write_tone(bucket / tenant.id / "a.wav", 0.5)
+    with ThreadingTCPServer(("127.0.0.1", 0), Silent) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        silent = f"webhdfs://127.0.0.1:{server.server_address[1]}"
+        places = f"{silent}/{{tenant}}/, file://{bucket}/{{tenant}}/"
+        settings = api.settings.model_copy(update={"object_prefixes": places})
+        sent = [{"object": f"{silent}/{tenant.id}/{index}.wav"} for index in range(60)]
+        sent.append({"object": f"file://{bucket}/{tenant.id}/a.wav"})
+        with TestClient(create_app(settings, engine, None), base_url="http://127.0.0.1") as client:
+            lender = Tenant(replace(api, client=client, settings=settings), tenant.id)
+            alone = lender.post("/v1/calls", json=sent[0])
+            once = len(asked)
+            answer = lender.post("/v1/calls:batch", json={"calls": sent})
+        server.shutdown()
+    assert expect_problem(alone, 503, "does not answer")["type"].endswith(":object-store-unavailable")
+    assert alone.headers["retry-after"] == "30"
+    assert [result["status"] for result in answer.json()["results"]] == [503] * 60 + [202]
+    assert 0 < len(asked) - once <= 4 * once  # four objects are fetched at once
 
 
 def test_batch_has_its_limits(lender: Tenant) -> None:

@@ -417,6 +417,8 @@ def test_tenant_has_a_limited_number_of_webhooks(tenant: Tenant, lender: Receive
         ({"url": "http://8.8.8.8/"}, "https"),
         ({"url": "https://lender.example/", "events": ["call.deleted"]}, "events"),
         ({"url": "https://lender.example/", "events": []}, "events"),
+        ({"url": "https://lender.example/", "events": ["call.done", "call.done"]}, "events"),
+        ({"url": "https://lender.example/", "redacted": 0}, "redacted"),
         ({"url": "https://lender.example/", "secret": "mine"}, "secret"),
     ],
 )
