@@ -2,14 +2,16 @@
 
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import sqlalchemy as sa
 from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.encryption import Keyring
 from app.objects import Prefixes
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
 
 Network = IPv4Network | IPv6Network
 
@@ -19,6 +21,8 @@ class CannotStart(Exception):
 
 
 def _known_database(url: SecretStr) -> SecretStr:
+    import sqlalchemy as sa  # noqa: PLC0415 - most commands need none
+
     try:
         name = sa.make_url(url.get_secret_value()).get_backend_name()
     except sa.exc.ArgumentError:
@@ -96,7 +100,9 @@ class Settings(BaseSettings):
     traces_url: str | None = Field(default=None, pattern=r"^https?://[^@]+$")
 
     @property
-    def database(self) -> sa.URL:
+    def database(self) -> "sa.URL":
+        import sqlalchemy as sa  # noqa: PLC0415
+
         if self.database_url is None:
             return sa.URL.create("sqlite", database=str(self.data_dir.absolute() / "callaudit.db"))
         url = sa.make_url(self.database_url.get_secret_value())

@@ -2,7 +2,6 @@
 
 import errno
 
-import sqlalchemy as sa
 from pydantic import BaseModel, ConfigDict, Field
 
 from models.errors import (
@@ -82,7 +81,7 @@ def problem_of(error: Exception) -> Problem:
         return _problem(status, _in_words(type(error).__name__), str(error))
     if _disk_is_full(error):
         return _problem(507, "storage full", "the disk is full, nothing was stored; free some space and send it again")
-    if isinstance(error, sa.exc.OperationalError | sa.exc.TimeoutError):
+    if _of_database(error):
         return _problem(503, "database unavailable", f"{_why_unavailable(error)}; nothing was changed, try again later")
     return _problem(500, "internal error", "an error that nobody foresaw; its trace is in the service's log")
 
@@ -100,15 +99,29 @@ def _in_words(name: str) -> str:
 def _disk_is_full(error: Exception) -> bool:
     if isinstance(error, OSError):
         return error.errno in _FULL
-    return isinstance(error, sa.exc.OperationalError) and any(
-        words in str(error.orig) for words in ("disk is full", "disk I/O error", "No space left")
-    )
+    said = _said_by_database(error)
+    return any(words in said for words in ("disk is full", "disk I/O error", "No space left"))
 
 
 def _why_unavailable(error: Exception) -> str:
-    said = str(error.orig) if isinstance(error, sa.exc.OperationalError) else ""
+    said = _said_by_database(error)
     if "locked" in said:
         return "the database is locked by another program"
     if "readonly" in said:
         return "the database is read-only"
     return "the database does not answer"
+
+
+# SQLAlchemy is loaded only to look at an error, so that commands without a database start sooner.
+
+
+def _of_database(error: Exception) -> bool:
+    from sqlalchemy.exc import OperationalError, TimeoutError  # noqa: PLC0415, A004
+
+    return isinstance(error, OperationalError | TimeoutError)
+
+
+def _said_by_database(error: Exception) -> str:
+    from sqlalchemy.exc import OperationalError  # noqa: PLC0415
+
+    return str(error.orig) if isinstance(error, OperationalError) else ""

@@ -6,9 +6,11 @@ from typing import Annotated
 import typer
 
 from app.config import CannotStart, read_settings
+from pipelines.training.dataset import CORPUS, BadData, Row, Split, read_folder
 
 _ASR_SETS = "synthetic,telephone,neural,human"
 _CALLS = Path("tests/data/calls")
+_HEARD = CORPUS / "heard.json"  # what the bundled recogniser made of the corpus, spoken by machines
 
 evaluate = typer.Typer(no_args_is_help=True)
 
@@ -98,7 +100,7 @@ def classifier(
         list[Path] | None,
         typer.Option(help="Folder of labelled utterances; repeatable; default: the corpus."),
     ] = None,
-    split: Annotated[str, typer.Option(help="The split to measure on: train, dev or test.")] = "test",
+    split: Annotated[Split, typer.Option(help="The split to measure on.")] = "test",
     previous: Annotated[str | None, typer.Option(help="Another classifier to compare with: name or folder.")] = None,
     heard: Annotated[
         Path | None, typer.Option(help="JSON: text to what a recogniser made of it; by default the corpus's, if any.")
@@ -113,14 +115,24 @@ def classifier(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Measure a classifier beside baselines: as said, with noise, as recognised, and on hard rows."""
+    if out and out.suffix == ".json":
+        raise CannotStart(f"--out {out}: name a page, as report.html; the JSON is written beside it")
+    from models.classifier import Classifier  # noqa: PLC0415
+
+    # What may be wrong with the options is told before anything large is loaded.
+    settings = read_settings()
+    rows = rows_of(data or [CORPUS])
+    loaded = Classifier(model or settings.classifier, device=settings.device, threads=settings.threads)
     try:
-        from app.classifier_commands import evaluate_classifier  # noqa: PLC0415
+        from app.classifier_figures import evaluate_classifier  # noqa: PLC0415
     except ImportError as error:
         raise _needs("train", error) from error
+    if heard is None and not data and _HEARD.is_file():
+        heard = _HEARD
     evaluate_classifier(
-        read_settings(),
-        model,
-        data,
+        settings,
+        loaded,
+        rows,
         split=split,
         previous=previous,
         heard=heard,
@@ -129,6 +141,14 @@ def classifier(
         card_file=card,
         print_json=as_json,
     )
+
+
+def rows_of(folders: list[Path]) -> list[Row]:
+    """Raises CannotStart naming the folder, or the line."""
+    try:
+        return [row for folder in folders for row in read_folder(folder)]
+    except (BadData, OSError) as error:
+        raise CannotStart(str(error)) from error
 
 
 def _needs(extra: str, error: ImportError) -> CannotStart:

@@ -1,11 +1,12 @@
 """`callaudit train …`: data of one's own -> weights that the settings take."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
 from app.config import CannotStart, read_settings
+from app.evaluate import rows_of
 
 train = typer.Typer(no_args_is_help=True)
 
@@ -28,7 +29,9 @@ def classifier(
     batch: Annotated[int, typer.Option(min=1, help="Utterances a step.")] = 32,
     warm_up: Annotated[int, typer.Option(min=1, help="Steps until the full rate.")] = 100,
     seed: Annotated[int, typer.Option(help="Another one gives other weights.")] = 0,
-    precision: Annotated[str, typer.Option(help="auto (bf16 or fp16 on a GPU), fp32, bf16 or fp16.")] = "auto",
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 or fp16 on a GPU, fp32 elsewhere.")
+    ] = "auto",
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps; a killed run goes on from the last.")] = 200,
     heard: Annotated[
         Path | None, typer.Option(help="JSON: text to what a recogniser made of it, to train on as well.")
@@ -39,26 +42,23 @@ def classifier(
 
     Weights, tokenizer, thresholds and card go into the folder, which CALLAUDIT_CLASSIFIER takes.
     """
+    rows = rows_of(data)  # before torch is loaded, so that a wrong line is told at once
     try:
-        from app.classifier_commands import train_classifier_on  # noqa: PLC0415
-        from pipelines.training.fine_tuning import FineTuning, precision_named  # noqa: PLC0415
+        from app.classifier_training import train_classifier_on  # noqa: PLC0415
+        from pipelines.training.fine_tuning import FineTuning  # noqa: PLC0415
     except ImportError as error:
         raise CannotStart(f"{error.name} is not installed; pip install 'callaudit[train]'") from error
     scratch = base == "scratch"
-    try:
-        named = precision_named(precision)
-    except ValueError as error:
-        raise CannotStart(f"--precision {precision}: {error}") from error
     options = FineTuning(
         epochs=epochs or (8 if scratch else 4),
         rate=rate or (5e-4 if scratch else 3e-5),
         batch=batch,
         warm_up=warm_up,
         seed=seed,
-        precision=named,
+        precision=precision,
         checkpoint_every=checkpoint_every,
     )
-    train_classifier_on(read_settings(), base, data, out, options=options, heard=heard, then_evaluate=evaluation)
+    train_classifier_on(read_settings(), base, rows, out, options=options, heard=heard, then_evaluate=evaluation)
 
 
 @train.command()

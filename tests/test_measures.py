@@ -1,11 +1,14 @@
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from models.call import KINDS, Form, Label
 from pipelines.training.measures import (
     Answers,
     Figure,
     Truth,
+    area_under_roc,
+    average_precision,
     calibration_error,
     confusion,
     curve,
@@ -57,6 +60,17 @@ def test_a_label_that_is_nowhere_has_no_figure() -> None:
     got = scores(none, answers([[0, 0, 0]] * 4), ONE)
     assert np.isnan(got.labels[Label.THREAT].f1.value)
     assert got.macro_f1.value == 1.0
+
+
+def test_areas_are_those_of_scikit_learn_with_ties_and_rows_drawn_twice() -> None:
+    chance = np.random.default_rng(0)
+    true, score = chance.random(50) < 0.3, chance.integers(0, 12, 50) / 12
+    weights = chance.multinomial(50, np.full(50, 1 / 50), size=5).astype(float)
+    for mine, theirs in ((area_under_roc, roc_auc_score), (average_precision, average_precision_score)):
+        expected = [theirs(true, score, sample_weight=drawn) for drawn in weights]
+        assert mine(true, score, weights) == pytest.approx(expected)
+    assert np.isnan(area_under_roc(np.ones(4, bool), np.arange(4.0), ONE))
+    assert np.isnan(average_precision(np.zeros(4, bool), np.arange(4.0), ONE))
 
 
 def test_recall_at_precision_takes_ties_whole() -> None:

@@ -20,7 +20,6 @@ from pipelines.training.dataset import Row
 from pipelines.training.examples import Pair, known, target, weight_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "bf16", "fp16")
 
 
 class OtherRun(Exception):
@@ -108,14 +107,6 @@ def fine_tune(
         if checkpoint and (step + 1) % options.checkpoint_every == 0:
             _save(checkpoint, name, step + 1, model=model, optimiser=optimiser, scaler=scaler)
     model.eval()
-
-
-def precision_named(name: str) -> Precision:
-    """Raises ValueError saying which there are."""
-    for known_name in PRECISIONS:
-        if name == known_name:
-            return known_name
-    raise ValueError(f"choose one of {', '.join(PRECISIONS)}")
 
 
 def _loss(logits: Tensor, batch: Sequence[Row], weights: Tensor) -> Tensor:

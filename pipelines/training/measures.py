@@ -137,15 +137,26 @@ def macro_f1(truth: Truth, found: Answers, weights: Values) -> Values:
 
 def recall_at_precision(true: Flags, score: Values, weights: Values, wanted: float = _PRECISION_WANTED) -> Values:
     """The best recall that a threshold gives with precision `wanted` or more; 0 where none does."""
-    order = np.argsort(-score, kind="stable")
-    drawn = weights[:, order]
-    hits = np.cumsum(drawn * true[order], axis=1)
-    taken = np.cumsum(drawn, axis=1)
-    last_of_ties = np.append(np.diff(score[order]) != 0, True) if len(order) else np.zeros(0, bool)
-    precision = _share(hits, taken)
-    recall = _share(hits, hits[:, -1:])
-    best: Values = np.where((precision >= wanted) & last_of_ties, np.nan_to_num(recall), 0).max(axis=1, initial=0)
+    hits, taken = _above(true, score, weights)
+    precision, recall = _share(hits, taken), _share(hits, hits[:, -1:])
+    best: Values = np.where(precision >= wanted, np.nan_to_num(recall), 0).max(axis=1, initial=0)
     return best
+
+
+def average_precision(true: Flags, score: Values, weights: Values) -> Values:
+    """Precision at each threshold, weighted by the recall it adds; not a number where nothing is true."""
+    hits, taken = _above(true, score, weights)
+    added = np.diff(_share(hits, hits[:, -1:]), axis=1, prepend=0)
+    average: Values = (np.nan_to_num(_share(hits, taken)) * added).sum(axis=1)
+    return average
+
+
+def area_under_roc(true: Flags, score: Values, weights: Values) -> Values:
+    """How often something true has the higher score than something that is not; not a number where either lacks."""
+    hits, taken = _above(true, score, weights)
+    others = taken - hits
+    middle = hits - np.diff(hits, axis=1, prepend=0) / 2  # ties count half
+    return _share((middle * np.diff(others, axis=1, prepend=0)).sum(axis=1), hits[:, -1] * others[:, -1])
 
 
 def calibration_error(true: Flags, score: Values, weights: Values) -> Values:
@@ -181,6 +192,14 @@ def confusion(truth: Truth, found: Answers) -> list[list[int]]:
         actual = primary if right else int(np.argmax(true)) if true.any() else len(KINDS)
         table[actual, primary] += 1
     return [[int(cell) for cell in line] for line in table]
+
+
+def _above(true: Flags, score: Values, weights: Values) -> tuple[Values, Values]:
+    """Weight of what is true, and of all, at or above each distinct score, from the highest; (draws, scores)."""
+    order = np.argsort(-score, kind="stable")
+    last_of_ties = np.append(np.diff(score[order]) != 0, True) if len(order) else np.zeros(0, bool)
+    drawn = weights[:, order]
+    return np.cumsum(drawn * true[order], axis=1)[:, last_of_ties], np.cumsum(drawn, axis=1)[:, last_of_ties]
 
 
 def _with_compliant(kinds: Flags) -> Flags:
