@@ -160,8 +160,12 @@ def test_many_flagged_utterances_fill_pages_and_no_row_is_lost(font: Font, maker
     shown = text_of(pdf)
     assert all(f"第{at}句" in shown for at in range(150))
     with pypdfium2.PdfDocument(io.BytesIO(pdf)) as document:
-        heads = [page.get_textpage().get_text_range().count("种类、可能性、原因") for page in document]
-    assert sum(heads) >= 8  # the head of the table stands on each of its pages
+        pages = [page.get_textpage().get_text_range() for page in document]
+    assert (
+        sum(page.count("种类、可能性、原因") for page in pages) >= 8
+    )  # the head of the table stands on each of its pages
+    for page in pages:  # no row is torn: who says it, below when, is where the words are
+        assert len(re.findall(r"第 ?\d+ ?句", page)) == page.count("collector"), page
 
 
 @pytest.mark.parametrize(
