@@ -27,7 +27,7 @@ pictures: .venv/test
 	$(BIN)/python -m tests.pictures
 
 test: check .venv/axe.min.js
-	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: .venv/test
 	$(BIN)/ruff format --check app models pipelines tests

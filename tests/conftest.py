@@ -29,6 +29,18 @@ CALLS = Path(__file__).parent / "data" / "calls"
 READY_WITHIN_S = 300  # seconds; a machine that is busy with other things is slow, not broken
 DONE_WITHIN_S = 300
 
+# They take minutes. Begun last, one of them would keep one process busy while the others have nothing left to do.
+LONG_FILES = (
+    "test_jobs.py",
+    "test_train_classifier.py",
+    "test_classifier_evaluation.py",
+    "test_fine_tune_transcriber.py",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
+
 
 def needs_debian(*packages: str) -> None:
     """Installs what is missing where that is allowed; else the test is skipped, or in CI fails."""
@@ -164,10 +176,10 @@ def write_tone(path: Path, seconds: float, pitch: float = 440.0) -> None:
 
 @pytest.fixture(scope="session")
 def long_call(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two minutes of demo calls, on each of two channels: long enough to be interrupted."""
+    """80 seconds of demo calls, on each of two channels: long enough to be interrupted."""
     path = tmp_path_factory.mktemp("sound") / "long.wav"
     calls = [soundfile.read(CALLS / f"{name}.ogg")[0] for name in ("late-first-job", "shop-owner-visits")]
-    soundfile.write(path, np.concatenate(calls)[: 120 * 8000], 8000)
+    soundfile.write(path, np.concatenate(calls)[: 80 * 8000], 8000)
     return path
 
 
