@@ -235,26 +235,28 @@ def _primary(labels: tuple[Label, ...]) -> Label:
 
 
 def _by_call(engine: sa.Engine, tenant_id: str, *chosen: sa.ColumnElement[bool]) -> Iterator[tuple[str, list[Review]]]:
-    """`chosen`: which calls."""
+    """In the order of their first review, a page of calls in memory at a time. `chosen`: which calls."""
+    earlier = reviews.alias()
     query = (
-        sa.select(reviews.c.call_id)
+        sa.select(reviews.c.number, reviews.c.call_id)
         .join(calls, calls.c.id == reviews.c.call_id)
         .where(reviews.c.tenant_id == tenant_id, *chosen)
-        .group_by(reviews.c.call_id)
-        .order_by(sa.func.min(reviews.c.number))
+        .where(~sa.exists().where(earlier.c.call_id == reviews.c.call_id, earlier.c.number < reviews.c.number))
+        .order_by(reviews.c.number)
+        .limit(_AT_ONCE)
     )
-    with engine.connect() as connection:
-        ids = list(connection.execute(query).scalars())
-    for start in range(0, len(ids), _AT_ONCE):
-        some = ids[start : start + _AT_ONCE]
+    last = 0
+    while True:
         with engine.connect() as connection:
-            rows = connection.execute(
-                sa.select(reviews).where(reviews.c.call_id.in_(some)).order_by(reviews.c.number)
-            ).all()
-        grouped: dict[str, list[Review]] = {call_id: [] for call_id in some}
-        for row in rows:
-            grouped[row.call_id].append(_review(row))
+            page = connection.execute(query.where(reviews.c.number > last)).all()
+            grouped: dict[str, list[Review]] = {row.call_id: [] for row in page}
+            found = sa.select(reviews).where(reviews.c.call_id.in_(grouped)).order_by(reviews.c.number)
+            for row in connection.execute(found):
+                grouped[row.call_id].append(_review(row))
         yield from grouped.items()
+        if len(page) < _AT_ONCE:
+            return
+        last = page[-1].number
 
 
 def _of_call(connection: sa.Connection, call_id: str) -> list[Review]:

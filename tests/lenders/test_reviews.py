@@ -3,10 +3,15 @@
 import json
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 
+from app import reviews
 from app.keys import Role
+from app.tables import calls
+from app.tables import reviews as review_rows
 from models.call import Label, Speaker
 from pipelines.training.dataset import read_rows
 from tests.lenders.conftest import Said, Tenant, expect_problem
@@ -125,3 +130,25 @@ def test_export_is_what_the_classifier_is_trained_on(tenant: Tenant, call_id: st
     assert rows[0].previous == ("您好，请问是本人吗",)
     assert len({row.split for row in rows if row.scenario == call_id}) == 1
     assert json.loads(exported.text.splitlines()[0])["source"] == "review"
+
+
+def test_decisions_are_read_page_by_page_however_many_there_are(tenant: Tenant, call_id: str) -> None:
+    review(tenant, call_id, 1, verdict="confirm")
+    database = tenant.api.database
+    with database.begin() as connection:
+        call = connection.execute(sa.select(calls).where(calls.c.id == call_id)).one()._asdict()
+        given = connection.execute(sa.select(review_rows).where(review_rows.c.call_id == call_id)).one()._asdict()
+        del call["number"], given["number"]
+        ids = [str(uuid4()) for _ in range(210)]
+        connection.execute(sa.insert(calls), [call | {"id": one} for one in ids])
+        for utterance in (1, 3):
+            more = [given | {"id": str(uuid4()), "call_id": one, "utterance": utterance} for one in ids]
+            connection.execute(sa.insert(review_rows), more)
+    found = reviews.decided(database, tenant.id)
+    read = [next(found)]
+    late = tenant.call(Said("您好"), Said("老赖", (INSULT,)))
+    review(tenant, late, 1, verdict="confirm")
+    read += found  # what came while the first page was sent is on the last
+    assert [reviewed[0].call_id for _, reviewed in read] == [call_id, *ids, late]
+    assert [[one.utterance for one in reviewed] for _, reviewed in read] == [[1], *[[1, 3]] * 210, [1]]
+    assert len(tenant.get("/v1/reviews/export", Role.REVIEW).text.splitlines()) == 422
