@@ -6,7 +6,9 @@ import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from html import escape
 from importlib import resources
+from io import BytesIO
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -24,6 +26,14 @@ from tests.test_problem_docs import call_errors
 HOSTILE = '<img src=x onerror="document.title=1"></script><script>document.title=2</script>'
 ODD = [HOSTILE, "名" * 500, "\u202eשלום \u2067abc\u2069", "😀👨‍👩‍👧🏽", "{{ 7 * 7 }} #strong[x] $x$", "a\x00b\x07"]
 APP = Path(str(resources.files("app.borrowers")))
+
+
+def with_a_name(name: str) -> bytes:
+    """A ZIP of one file."""
+    held = BytesIO()
+    with ZipFile(held, "w") as out:
+        out.writestr(name, b"x")
+    return held.getvalue()
 
 
 def correct(made: MadeCase, page: str, text: str, seen: int = 0, speaker: str = "collector") -> None:
@@ -228,8 +238,11 @@ def test_bundle_is_whole_and_one_changed_byte_is_found(site: Site) -> None:
     assert "证据包完整" in checked.text
     middle = len(bundle.content) // 2
     changed = bundle.content[:middle] + bytes([bundle.content[middle] ^ 1]) + bundle.content[middle + 1 :]
-    for broken in (changed, b"no zip", b"PK\x03\x04"):
-        assert "不完整，或者被改动过" in checker.client.post("/verify", files={"file": broken}).text
+    for broken in (changed, b"no zip", b"PK\x03\x04", with_a_name("../../evil")):
+        told = checker.client.post("/verify", files={"file": broken})
+        assert told.status_code == 200
+        assert "不完整，或者被改动过" in told.text
+    assert "../../evil" in told.text
     assert "BEGIN PUBLIC KEY" in checker.get("/evidence-key.pem").text
     incoming = site.program.data_dir / "recordings" / ".incoming"
     assert not list(incoming.glob("tmp*"))
