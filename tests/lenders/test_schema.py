@@ -7,10 +7,16 @@ import sys
 from pathlib import Path
 
 from tests.conftest import ROOT
-from tests.lenders.conftest import Started
+from tests.lenders.conftest import ALL_ROLES, Started
 
-EXAMPLES = 1  # of each operation, besides those of the document
-PHASES = "examples,fuzzing"  # the phase `coverage` sends a thousand requests more, which takes minutes
+PHASES = "examples,coverage"  # `coverage`: each rule of the schema kept, and broken, by a request of its own
+CHECKS_LEFT_OUT = {
+    "missing_required_header": "the key that is given on the command line comes along whatever the request leaves out;"
+    " `ignored_auth` asks without one and with a wrong one, and test_access.py does on every route",
+    "response_schema_conformance": "`answer_is_as_described` in schema_hooks.py does it, and knows of `fields`",
+}
+# Of the methods that an address does not have; test_hostile.py tries the others.
+METHODS = ["PATCH"]
 # Requests that fit the schema and get these answers nevertheless, since no schema can say what else is wanted.
 UNSAID = {
     "POST /v1/calls": ("400 415 422", "the body must be a recording, and an object must lie in an agreed bucket"),
@@ -24,7 +30,7 @@ ACCEPTED = ["2xx", "3xx", "401", "403", "404", "409", "429", "5xx"]  # as schema
 
 
 def test_every_route_does_what_the_document_says(started: Started, tmp_path: Path) -> None:
-    lines = []
+    lines = ["[phases.coverage]", f"unexpected-methods = {METHODS}"]
     for operation, (statuses, _why) in UNSAID.items():
         lines += ["[[operations]]", f"include-name = {json.dumps(operation)}"]
         lines.append(f"checks.positive_data_acceptance.expected-statuses = {[*ACCEPTED, *statuses.split()]}")
@@ -39,9 +45,10 @@ def test_every_route_does_what_the_document_says(started: Started, tmp_path: Pat
 
 def run(started: Started, folder: Path) -> "subprocess.CompletedProcess[str]":
     command: list[str] = [sys.executable, "-m", "schemathesis.cli", "run", f"{started.program.url}/openapi.json"]
-    for name, value in started.headers.items():
-        command += ["--header", f"{name.title()}: {value}"]  # taken away by this spelling, to ask without a key
-    command += ["--max-examples", str(EXAMPLES), "--seed", "1"]
+    # Of a tenant without objects in the bucket, each of which would be fetched. By this spelling the header is taken
+    # away to ask without a key.
+    command += ["--header", f"Authorization: Bearer {started.tenant().token(*ALL_ROLES)}"]
+    command += ["--exclude-checks", ",".join(CHECKS_LEFT_OUT), "--seed", "1"]
     command += ["--phases", PHASES, "--generation-database", "none", "--no-color"]
     command += ["--continue-on-failure", "--warnings", "off", "--request-timeout", "60"]
     environment = {**os.environ, "SCHEMATHESIS_HOOKS": "tests.lenders.schema_hooks", "PYTHONPATH": str(ROOT)}
