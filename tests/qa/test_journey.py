@@ -1,5 +1,6 @@
 """The way of an analyst through the pages, in a browser: from the queue to a reviewed call, by keyboard alone."""
 
+import csv
 import json
 import re
 
@@ -86,6 +87,19 @@ def hear_and_decide_by_keyboard(page: Page, analyst: Analyst, call_id: str, word
     ]
 
 
+def take_what_was_reviewed(page: Page, analyst: Analyst) -> None:
+    page.click("nav a[href='/qa/dashboard']")
+    with page.expect_download() as taken:
+        page.click("a[href*='/reviews.csv']")
+    rows = list(csv.reader(taken.value.path().read_text("utf-8-sig").splitlines()))
+    assert rows[1][1:4] == ["1", "1", "1"]  # of threats: found, reviewed, confirmed
+    exported = [json.loads(line) for line in analyst.rest("GET", "/v1/reviews/export").text.splitlines()]
+    assert {row["text"]: row["labels"] for row in exported} == {
+        TALK[2].text: ["threat"],
+        TALK[4].text: ["threat", "insult"],
+    }
+
+
 @pytest.mark.parametrize("language", ["zh", "en"])
 @pytest.mark.parametrize("size", SIZES)
 def test_journey_from_queue_to_reviewed_call(office: Office, tabs: Tabs, size: str, language: str) -> None:
@@ -122,6 +136,7 @@ def test_journey_from_queue_to_reviewed_call(office: Office, tabs: Tabs, size: s
     page.keyboard.press("m")
     page.wait_for_url(f"**/calls/{mild}?*")
     page.wait_for_load_state("networkidle")
+    take_what_was_reviewed(page, analyst)
     page.click(".sign-out button")
     page.wait_for_url("**/qa/sign-in")
     assert tab.complaints == []
