@@ -1,7 +1,9 @@
 import json
 import os
+import re
 import signal
 import subprocess
+import sys
 import time
 import tracemalloc
 from pathlib import Path
@@ -330,13 +332,17 @@ def test_two_runs_do_not_write_one_archive(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounts a disk of its own")
 def test_full_disk_stops_the_run_and_loses_nothing_that_was_committed(tmp_path: Path) -> None:
-    clips(tmp_path / "in", 12)
-    disk = tmp_path / "disk"
+    """First that of the archive, then the one for what is decoded."""
+    clips(tmp_path / "in", 10)
+    clips(tmp_path / "long", 1, 10)[0].rename(tmp_path / "in" / "long.wav")  # the last to be scored
+    disk, sounds = tmp_path / "disk", tmp_path / "sounds"
     disk.mkdir()
+    sounds.mkdir()
     run = " ".join(f"'{word}'" for word in command("score", tmp_path / "in", "--out", disk / "out", "--part-size", "1"))
     script = (
         f"mount -t tmpfs -o size=400k tmpfs '{disk}' && {run} --workers 1; echo code $?; "
-        f"mount -o remount,size=64m '{disk}' && {run} --workers 1; echo code $?"
+        f"mount -o remount,size=64m '{disk}' && mount -t tmpfs -o size=256k tmpfs '{sounds}' && "
+        f"TMPDIR='{sounds}' {run} --workers 1; echo code $?; {run} --workers 1; echo code $?"
     )
     done = subprocess.run(
         ["unshare", "--mount", "sh", "-c", script],
@@ -347,7 +353,20 @@ def test_full_disk_stops_the_run_and_loses_nothing_that_was_committed(tmp_path: 
         timeout=300,
         check=True,
     )
-    assert "code 2" in done.stdout, done.stderr
+    assert re.findall("code (.)", done.stdout) == ["2", "2", "0"], done.stderr
     assert "No space left" in done.stderr
-    assert done.stdout.rstrip().endswith("code 0")
-    assert " 0 done before" not in done.stdout
+    assert "set TMPDIR to a folder that has it" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert re.findall("([0-9]+) done before", done.stdout)[-1] == "10"
+
+
+def test_table_on_disk_that_finds_no_room_says_so() -> None:
+    full = """
+import resource
+from pipelines.archive.scratch import put, scratch
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+with scratch("CREATE TABLE names (name TEXT)") as base:
+    put(base, "INSERT INTO names VALUES (?)", ((str(number) * 100,) for number in range(10_000)))
+"""
+    done = subprocess.run([sys.executable, "-c", full], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.stderr.splitlines()[-1].startswith("OSError: [Errno 28] No space left on device; set TMPDIR")
