@@ -8,7 +8,7 @@ export DO_NOT_TRACK := 1
 # Programs are started hundreds of times in the tests; compiled once, they start a fifth sooner.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test check serve bench schema pictures clean
+.PHONY: demo test test-ray check serve bench schema pictures clean
 
 demo: .venv/demo
 	$(BIN)/python -m app.demo
@@ -28,6 +28,11 @@ pictures: .venv/test
 
 test: check .venv/axe.min.js
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+# Apart, since Ray is an extra of 70 MB, and its two nodes, one of which is killed, take more than a minute.
+test-ray: .venv/test
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[ray]"
+	$(BIN)/python -m pytest tests/archive/test_ray.py
 
 check: .venv/test
 	$(BIN)/ruff format --check app models pipelines tests

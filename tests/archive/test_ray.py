@@ -13,7 +13,7 @@ from tests.conftest import ROOT
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is an extra"),
+    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="Ray is an extra; make test-ray installs it"),
 ]
 _WITHIN_S = 240
 
