@@ -2,6 +2,7 @@ import os
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import threading
@@ -28,6 +29,7 @@ ROOT = Path(__file__).parent.parent
 CALLS = Path(__file__).parent / "data" / "calls"
 READY_WITHIN_S = 300  # seconds; a machine that is busy with other things is slow, not broken
 DONE_WITHIN_S = 300
+NO_CERTIFICATES = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # else each request reads the system's, in 40 ms
 
 # They take minutes. Begun last, one of them would keep one process busy while the others have nothing left to do.
 LONG_FILES = (
@@ -101,11 +103,12 @@ class Program:
         return self.process.wait(60)
 
     def get(self, path: str, **options: Any) -> httpx2.Response:
-        return httpx2.get(self.url + path, timeout=60, **options)
+        return httpx2.get(self.url + path, timeout=60, verify=NO_CERTIFICATES, **options)
 
     def upload(self, content: bytes | Path, name: str = "call.wav", **form: str) -> httpx2.Response:
         content = content.read_bytes() if isinstance(content, Path) else content
-        return httpx2.post(f"{self.url}/v1/calls", files={"file": (name, content)}, data=form, timeout=60)
+        files = {"file": (name, content)}
+        return httpx2.post(f"{self.url}/v1/calls", files=files, data=form, timeout=60, verify=NO_CERTIFICATES)
 
     def accepted(self, content: bytes | Path, **form: str) -> str:
         answer = self.upload(content, **form)
