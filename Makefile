@@ -29,11 +29,6 @@ pictures: .venv/test
 test: check .venv/axe.min.js
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-# Apart, since Ray is an extra of 70 MB, and its two nodes, one of which is killed, take more than a minute.
-test-ray: .venv/test
-	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[ray]"
-	$(BIN)/python -m pytest tests/archive/test_ray.py
-
 check: .venv/test
 	$(BIN)/ruff format --check app models pipelines tests
 	$(BIN)/ruff check app models pipelines tests
@@ -53,6 +48,11 @@ check: .venv/test
 .venv/test: .venv/demo
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[train,test]"
 	touch $@
+
+# Apart, since Ray is an extra of 70 MB, and its two nodes, one of which is killed, take more than a minute.
+test-ray: .venv/test
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable ".[ray]"
+	$(BIN)/python -m pytest tests/archive/test_ray.py
 
 # axe-core finds what keeps people out of the pages; where there is no npm, its tests skip themselves.
 .venv/axe.min.js: .venv/test

@@ -1,6 +1,7 @@
 """Fine-tuning of small encoders that the tests make themselves."""
 
 import json
+import math
 import random
 import signal
 import subprocess
@@ -152,6 +153,11 @@ def test_it_learned_what_it_was_shown(trained: Path, rows: list[Row]) -> None:
         held = [j.scores[kind] for row, j in zip(shown, judged, strict=True) if kind in row.labels]
         others = [j.scores[kind] for row, j in zip(shown, judged, strict=True) if kind not in row.labels]
         assert sum(held) / len(held) > sum(others) / len(others)
+
+
+@pytest.mark.usefixtures("trained")
+def test_the_smallest_numbers_are_not_nothing_afterwards() -> None:
+    assert math.ulp(0.0) * 1.0 > 0
 
 
 def test_card_tells_base_data_options_and_labels(trained: Path, base: Path) -> None:

@@ -19,6 +19,7 @@ from models.classifier import OUTPUTS, Calibration, Classifier, normalise
 from models.encoding import LONGEST_INPUT, Encoding
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.dataset import CORPUS, Row, read_rows
+from pipelines.training.denormals import flushed_denormals
 from pipelines.training.examples import as_heard, pair_of
 from pipelines.training.export_classifier import export, weigh
 from pipelines.training.fine_tuning import FineTuning, fine_tune
@@ -93,11 +94,11 @@ def configuration(entries: int) -> BertConfig:
     )
 
 
+@flushed_denormals()
 def pretrain(
     pairs: list[tuple[str, str]], tokenizer: Tokenizer, misheard: Misheard, options: argparse.Namespace
 ) -> None:
     """Masked language modelling over (utterance, turns before); part of the masks are homophones instead."""
-    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)

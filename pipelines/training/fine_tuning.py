@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from models.classifier import OUTPUTS, inputs_taken
 from models.encoding import Encoding
 from pipelines.training.dataset import Row
+from pipelines.training.denormals import flushed_denormals
 from pipelines.training.examples import Pair, known, target, weight_of
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -53,6 +54,7 @@ class Step:
     loss: float  # mean since the last one
 
 
+@flushed_denormals()
 def fine_tune(
     model: nn.Module,
     encode: Encoding,
@@ -70,7 +72,6 @@ def fine_tune(
     `shown`: a row -> the pair the model sees of it, drawn anew each epoch. `run` names all else that the result
     depends on. Raises OtherRun if `checkpoint` was written by another run.
     """
-    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
     model.to(device).train()
     kind = _precision(options.precision, device)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)

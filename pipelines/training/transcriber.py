@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+from pipelines.training.denormals import flushed_denormals
 from pipelines.training.nonspeech import SOUNDS, sound
 from pipelines.training.shards import HUMAN, Clip, log_mel, read_shard, read_texts, scaled
 from pipelines.training.synthesis import HANZI, pinyin
@@ -336,8 +337,8 @@ def _mask(heard: Tensor, chooser: random.Random) -> None:
         heard[begin : begin + chooser.randint(0, 12)] = fill
 
 
+@flushed_denormals()
 def train(options: Training) -> None:
-    torch.set_flush_denormal(True)  # peaked attention is full of them, and each costs a hundred cycles
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)

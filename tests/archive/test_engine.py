@@ -20,19 +20,19 @@ from tests.conftest import ROOT
 
 @contextmanager
 def killing(recording: Path) -> Iterator[list[int]]:
-    """Whoever decodes this recording is killed, as the kernel does when memory runs out: whom it hit."""
+    """Whoever scores this recording is killed, as the kernel does when memory runs out: whom it hit."""
     killed: list[int] = []
     done = threading.Event()
 
     def watch() -> None:
         while not done.wait(0.005):
             for process in Path("/proc").glob("[0-9]*"):
-                with suppress(OSError, ValueError):
-                    if (process / "fd" / "0").readlink() == recording:
-                        worker = int((process / "stat").read_text().rpartition(")")[2].split()[1])
-                        if b"udf_worker" in Path(f"/proc/{worker}/cmdline").read_bytes():
-                            killed.append(worker)
-                            os.kill(worker, signal.SIGKILL)
+                with suppress(OSError):
+                    if b"udf_worker" not in (process / "cmdline").read_bytes():
+                        continue
+                    if recording in [descriptor.readlink() for descriptor in (process / "fd").iterdir()]:
+                        killed.append(int(process.name))
+                        os.kill(killed[-1], signal.SIGKILL)
 
     watcher = threading.Thread(target=watch)
     watcher.start()
