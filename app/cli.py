@@ -4,6 +4,7 @@ What a command needs it imports itself: scoring a file loads no web code, and --
 """
 
 import json
+import os
 import sys
 from io import BufferedIOBase
 from pathlib import Path
@@ -49,6 +50,10 @@ def main() -> None:
         cli()
     except (CannotStart, ModelError) as error:
         typer.echo(f"callaudit: {error}", err=True)
+        if "daft" in sys.modules:
+            # Its threads outlive a run that failed, and one that comes back to a Python in its end aborts it.
+            sys.stdout.flush()
+            os._exit(_USAGE)
         sys.exit(_USAGE)
 
 

@@ -340,7 +340,7 @@ def test_full_disk_stops_the_run_and_loses_nothing_that_was_committed(tmp_path: 
     sounds.mkdir()
     run = " ".join(f"'{word}'" for word in command("score", tmp_path / "in", "--out", disk / "out", "--part-size", "1"))
     script = (
-        f"mount -t tmpfs -o size=400k tmpfs '{disk}' && {run} --workers 1; echo code $?; "
+        f"mount -t tmpfs -o size=200k tmpfs '{disk}' && {run} --workers 1; echo code $?; "
         f"mount -o remount,size=64m '{disk}' && mount -t tmpfs -o size=256k tmpfs '{sounds}' && "
         f"TMPDIR='{sounds}' {run} --workers 1; echo code $?; {run} --workers 1; echo code $?"
     )
