@@ -8,7 +8,7 @@ import os
 import sys
 from io import BufferedIOBase
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated, NoReturn, cast
 
 import typer
 
@@ -50,11 +50,18 @@ def main() -> None:
         cli()
     except (CannotStart, ModelError) as error:
         typer.echo(f"callaudit: {error}", err=True)
-        if "daft" in sys.modules:
-            # Its threads outlive a run that failed, and one that comes back to a Python in its end aborts it.
-            sys.stdout.flush()
-            os._exit(_USAGE)
-        sys.exit(_USAGE)
+        _leave(_USAGE)
+    except SystemExit as end:
+        _leave(end.code)
+
+
+def _leave(code: str | int | None) -> NoReturn:
+    if "daft" in sys.modules and not isinstance(code, str):
+        # Its threads outlive a run, and one that comes back to a Python in its end crashes it.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code or 0)
+    sys.exit(code)
 
 
 def _print_version(wanted: bool) -> None:

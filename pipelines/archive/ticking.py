@@ -7,11 +7,13 @@ from typing import TypeVar
 
 Item = TypeVar("Item")
 
+_PATIENCE_S = 5
+
 
 def ticking(items: Iterator[Item], every_s: float) -> Iterator[Item | None]:
     """The items, and None after each `every_s` seconds without one. Raises what they raise.
 
-    They are taken one at a time and only when asked for. The thread that waits for them holds up nobody's exit.
+    They are taken one at a time and only when asked for. A thread that still waits for one holds up nobody for long.
     """
     asked: SimpleQueue[bool] = SimpleQueue()
     answered: SimpleQueue[tuple[Item | None, Exception | None]] = SimpleQueue()
@@ -23,7 +25,8 @@ def ticking(items: Iterator[Item], every_s: float) -> Iterator[Item | None]:
             except Exception as error:  # whatever it is, it is raised where the items are used
                 answered.put((None, error))
 
-    Thread(target=take, daemon=True).start()
+    taker = Thread(target=take, daemon=True)
+    taker.start()
     try:
         while True:
             asked.put(True)
@@ -37,6 +40,7 @@ def ticking(items: Iterator[Item], every_s: float) -> Iterator[Item | None]:
             yield item
     finally:
         asked.put(False)
+        taker.join(_PATIENCE_S)
 
 
 def _within(

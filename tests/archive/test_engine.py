@@ -73,11 +73,13 @@ def test_long_recording_does_not_hold_up_short_ones(tmp_path: Path) -> None:
     long = clips(tmp_path / "long", 1, 60)
     short = clips(tmp_path / "short", 3, 1.0)
     script = (
-        "import sys; from pipelines.archive.engine import Scoring, outcomes; from pipelines.archive.work import Task\n"
+        "import os, sys; from pipelines.archive.engine import Scoring, outcomes\n"
+        "from pipelines.archive.work import Task\n"
         "from pipelines.decode import DecodeLimits; from pipelines.score import EngineOptions\n"
         "scoring = Scoring(EngineOptions(speakers='off', threads=1), DecodeLimits())\n"
         "for index, outcome in outcomes([Task(path, None) for path in sys.argv[1:]], scoring, 2):\n"
-        "    assert outcome.report; print(index)"
+        "    assert outcome.report; print(index, flush=True)\n"
+        "os._exit(0)"  # as the command does, since the engine's threads outlive its run
     )
     shown = subprocess.run(
         [sys.executable, "-c", script, *long, *short], capture_output=True, text=True, cwd=ROOT, check=True
