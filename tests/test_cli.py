@@ -7,7 +7,9 @@ import threading
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import soundfile
 
 from pipelines.report import Report
 from tests.conftest import CALLS, ROOT
@@ -165,7 +167,10 @@ def test_scoring_loads_no_web_code() -> None:
     assert done.stderr.endswith("[]\n")
 
 
-def test_someone_who_waits_at_a_terminal_sees_progress(long_call: Path) -> None:
+def test_someone_who_waits_at_a_terminal_sees_progress(long_call: Path, tmp_path: Path) -> None:
+    sound, rate = soundfile.read(long_call)
+    longer = tmp_path / "longer.wav"  # than anyone is left to wait without a word, also on a fast machine
+    soundfile.write(longer, np.concatenate([sound[:, 0]] * 4), rate)
     screen, terminal = pty.openpty()
     shown: list[bytes] = []
 
@@ -178,10 +183,10 @@ def test_someone_who_waits_at_a_terminal_sees_progress(long_call: Path) -> None:
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    command: list[Any] = [sys.executable, "-m", "app.cli", "score", long_call, "--json"]
+    command: list[Any] = [sys.executable, "-m", "app.cli", "score", longer, "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=terminal, cwd=ROOT, check=True)
     os.close(terminal)
     watcher.join()
     os.close(screen)
     assert Report.model_validate_json(done.stdout)
-    assert long_call.name in b"".join(shown).decode()
+    assert longer.name in b"".join(shown).decode()
