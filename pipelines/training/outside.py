@@ -43,12 +43,15 @@ def outside_checks(labellers: Mapping[str, Labeller], reference: Path, watch: Ca
     watch("labelling COLD")
     texts, offensive = _cold(reference, "test")
     posts, known = _cold(reference, "train")
+    said = {name: _alone(label, texts) for name, label in labellers.items()}
+    of_posts = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), min_df=2, sublinear_tf=True)
+    ngrams = of_posts.fit_transform(posts), of_posts.transform(texts)
     checks.append(
         Outside(
             "COLD, official test",
             len(texts),
             "posts of social media, offensive or not, mostly against groups; insult is what comes nearest to it",
-            {name: _insult_or_not(offensive, _alone(label, texts)) for name, label in labellers.items()},
+            {name: _insult_or_not(offensive, answers) for name, answers in said.items()},
         )
     )
     watch("learning from COLD")
@@ -57,7 +60,10 @@ def outside_checks(labellers: Mapping[str, Labeller], reference: Path, watch: Ca
             "COLD, official test, its training split learnt",
             len(texts),
             "one regression over the posts' n-grams of one and two characters and what each labeller says of them",
-            {name: _insult_or_not(offensive, _learnt(label, posts, known, texts)) for name, label in labellers.items()},
+            {
+                name: _insult_or_not(offensive, _learnt(ngrams, (_alone(label, posts), said[name]), known))
+                for name, label in labellers.items()
+            },
         )
     )
     watch("labelling insults")
@@ -114,17 +120,16 @@ def _alone(label: Labeller, texts: Sequence[str]) -> Answers:
     return label(texts, [()] * len(texts))
 
 
-def _learnt(label: Labeller, posts: Sequence[str], offensive: Flags, asked: Sequence[str]) -> Answers:
-    """`asked` as insult or not by what `posts` teach beside the labeller."""
-    of_text = TfidfVectorizer(analyzer="char", ngram_range=(1, 2), min_df=2, sublinear_tf=True).fit(posts)
-
-    def features(texts: Sequence[str]) -> csr_matrix:
-        return hstack([of_text.transform(texts), logit(_alone(label, texts).scores.clip(1e-4, 1 - 1e-4)) / 4]).tocsr()
-
-    regression = LogisticRegression(C=4, solver="liblinear").fit(features(posts), offensive)
-    scores = np.zeros((len(asked), len(KINDS)))
-    scores[:, _INSULT] = regression.predict_proba(features(asked))[:, 1]
-    return Answers(scores=scores, kinds=scores >= 0.5, forms=np.zeros((len(asked), 0), bool))
+def _learnt(ngrams: tuple[csr_matrix, csr_matrix], said: tuple[Answers, Answers], offensive: Flags) -> Answers:
+    """Insult or not, by what the first of each pair teaches, which is `offensive` or not, of the second."""
+    posts, asked = (
+        hstack([words, logit(answers.scores.clip(1e-4, 1 - 1e-4)) / 4]).tocsr()
+        for words, answers in zip(ngrams, said, strict=True)
+    )
+    regression = LogisticRegression(C=4, solver="liblinear").fit(posts, offensive)
+    scores = np.zeros((asked.shape[0], len(KINDS)))
+    scores[:, _INSULT] = regression.predict_proba(asked)[:, 1]
+    return Answers(scores=scores, kinds=scores >= 0.5, forms=np.zeros((len(scores), 0), bool))
 
 
 def _insult_or_not(offensive: Flags, found: Answers) -> dict[str, Figure]:
