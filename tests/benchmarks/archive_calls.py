@@ -11,6 +11,8 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
+from tests.benchmarks.long_calls import write_repeated
+
 _CALLS = Path(__file__).parent.parent / "data" / "calls"
 _RATE = 8000
 _EVERY_TONE = 2  # every so manieth call holds tones instead of speech
@@ -55,13 +57,7 @@ def make_calls(folder: Path, count: int, shortest_s: float = 1.0, longest_s: flo
 
 
 def make_long_call(path: Path, seconds: float) -> None:
-    """Written piece by piece, so that it takes no memory."""
-    speech = np.concatenate(list(_speech()))
-    missing = round(seconds * _RATE)
-    with soundfile.SoundFile(path, "w", _RATE, 1, subtype="PCM_16") as file:
-        while missing > 0:
-            file.write(speech[:missing])
-            missing -= len(speech)
+    write_repeated(path, np.concatenate(list(_speech())), _RATE, seconds=seconds)
 
 
 def make_demo_calls(folder: Path, count: int) -> None:

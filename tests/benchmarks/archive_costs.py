@@ -1,7 +1,6 @@
 """What one call costs beside its transcription, in CPU seconds, as one JSON object: what a cluster is planned with."""
 
 import json
-import os
 import tempfile
 import time
 from collections.abc import Callable
@@ -22,6 +21,7 @@ from pipelines.archive.work import Outcome, Task, judge_places
 from pipelines.decode import decode
 from tests.benchmarks.archive_calls import make_calls, make_long_call
 from tests.benchmarks.archive_transcripts import make_transcripts, utterances_of
+from tests.benchmarks.processes import own_cpu_s, waited_cpu_s
 
 _SHORT = 40
 _LONG_S = 60.0
@@ -117,12 +117,9 @@ def _used() -> tuple[float, float, float]:
 
 def _used_by_running() -> float:
     """The decoders' server waits for the decoders, and nobody waits for it."""
-    ticks = 0
-    for listing in Path("/proc/self/task").glob("*/children"):
-        for child in listing.read_text("ascii").split():
-            fields = Path(f"/proc/{child}/stat").read_text("ascii").rpartition(")")[2].split()
-            ticks += sum(map(int, fields[11:15]))  # its own and those of the children that it has waited for
-    return ticks / os.sysconf("SC_CLK_TCK")
+    listings = Path("/proc/self/task").glob("*/children")
+    children = [int(child) for listing in listings for child in listing.read_text("ascii").split()]
+    return sum(own_cpu_s(child) + waited_cpu_s(child) for child in children)
 
 
 if __name__ == "__main__":

@@ -3,21 +3,27 @@
 import sys
 from pathlib import Path
 
+import numpy as np
 import soundfile
+from numpy.typing import NDArray
 
 _DEMO = Path(__file__).parent.parent / "data" / "calls" / "fake-police.mp3"
 
 
 def write_long_call(folder: Path, seconds: float) -> Path:
-    """A mono 16-bit WAV of exactly so many seconds, written piece by piece."""
+    """A mono 16-bit WAV of exactly so many seconds."""
     path = folder / f"{seconds:.0f}s.wav"
-    sound, rate = soundfile.read(_DEMO, dtype="int16")
+    write_repeated(path, *soundfile.read(_DEMO, dtype="int16"), seconds=seconds)
+    return path
+
+
+def write_repeated(path: Path, sound: NDArray[np.int16], rate: int, *, seconds: float, subtype: str = "PCM_16") -> None:
+    """`sound`: (samples,) or (samples, channels). Written piece by piece, so that it takes no memory."""
     missing = round(seconds * rate)
-    with soundfile.SoundFile(path, "w", rate, 1, subtype="PCM_16") as file:
+    with soundfile.SoundFile(path, "w", rate, 1 if sound.ndim == 1 else sound.shape[1], subtype=subtype) as file:
         while missing > 0:
             file.write(sound[:missing])
             missing -= len(sound)
-    return path
 
 
 if __name__ == "__main__":

@@ -21,6 +21,8 @@ from app import calls
 from app.config import Settings
 from app.database import open_database
 from pipelines.report import Report
+from tests.benchmarks.long_calls import write_repeated
+from tests.benchmarks.processes import own_cpu_s
 from tests.benchmarks.reads_conversations import abusive_report
 from tests.benchmarks.stopwatch import wall_s
 
@@ -45,8 +47,7 @@ class _Service:
 
     def computed_ms(self) -> float:
         """Since it started; what else the machine does adds nothing."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-        return 1000 * (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        return 1000 * own_cpu_s(self.pid)
 
     def finish(self, call_id: str, report: Report) -> None:
         """As a worker does that has scored the call."""
@@ -111,12 +112,7 @@ def _address(log: Path, process: "subprocess.Popen[bytes]") -> str:
 
 def _sound(path: Path, seconds: float) -> Path:
     """A demo call again and again, as telephones have it."""
-    demo, rate = soundfile.read(_DEMO, dtype="int16")
-    missing = round(seconds * rate)
-    with soundfile.SoundFile(path, "w", rate, demo.shape[1], subtype="ULAW") as file:
-        while missing > 0:
-            file.write(demo[:missing])
-            missing -= len(demo)
+    write_repeated(path, *soundfile.read(_DEMO, dtype="int16"), seconds=seconds, subtype="ULAW")
     return path
 
 

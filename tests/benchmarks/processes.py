@@ -19,6 +19,21 @@ class Resting:
     memory_mib: float  # proportional, after some seconds without requests
 
 
+def own_cpu_s(pid: int) -> float:
+    """In user and in system mode, since it started. Raises FileNotFoundError if it has ended."""
+    return _ticks(pid, 11) / os.sysconf("SC_CLK_TCK")
+
+
+def waited_cpu_s(pid: int) -> float:
+    """Of its children that have ended and that it has waited for. Raises FileNotFoundError if it has ended."""
+    return _ticks(pid, 13) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int, first: int) -> int:
+    fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
+    return int(fields[first]) + int(fields[first + 1])
+
+
 def output_of(*arguments: str | Path) -> str:
     done = subprocess.run([sys.executable, "-m", *arguments], cwd=_ROOT, stdout=subprocess.PIPE, check=True)
     return done.stdout.decode()

@@ -4,7 +4,6 @@ And how long service and database compute for one request, which does not depend
 """
 
 import argparse
-import os
 import random
 import socket
 import statistics
@@ -20,6 +19,7 @@ import httpx2
 import psycopg
 
 from tests.benchmarks.load_deployment import Program, environment_of, make_key
+from tests.benchmarks.processes import own_cpu_s
 from tests.benchmarks.reads_questions import Path as Question
 from tests.benchmarks.reads_questions import Subjects, questions
 from tests.benchmarks.reads_rows import TENANTS, fill
@@ -51,12 +51,11 @@ class _Service:
 
     def computed_ms(self) -> float:
         """Since they started, service and database together."""
-        ticks = 0
+        used_s = 0.0
         for pid in (self.pid, *self.postgres.pids):
             with suppress(FileNotFoundError):
-                fields = Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()
-                ticks += int(fields[11]) + int(fields[12])  # in user and in system mode
-        return 1000 * ticks / os.sysconf("SC_CLK_TCK")
+                used_s += own_cpu_s(pid)
+        return 1000 * used_s
 
     def client(self) -> httpx2.Client:
         return httpx2.Client(base_url=self.url, headers={"authorization": f"Bearer {self.token}"}, timeout=_TIMEOUT_S)
