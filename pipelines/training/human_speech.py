@@ -9,7 +9,7 @@ import random
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from models.simplified import simplified
 from pipelines.training.dataset import CORPUS, read_rows
-from pipelines.training.shards import HUMAN, Clip, clip_of, write_shard
+from pipelines.training.shards import HUMAN, Clip, clip_of, write_series
 from pipelines.training.synthesis import HANZI, SAMPLE_RATE, pinyin
 from pipelines.training.teacher import teacher
 from pipelines.training.telephone import degrade
@@ -107,30 +107,32 @@ def phrase(pieces: Sequence[Spoken], factor: float, chooser: random.Random) -> t
 
 def write_human_shards(reference: Path, out: Path, seed: int, count: int, per_shard: int = 200) -> None:
     """`count` shards of `per_shard` clips. Raises FileNotFoundError naming what is missing."""
+    write_series(_clips(reference, seed), out, f"{seed:03d}-{HUMAN}", count, per_shard)
+
+
+def _clips(reference: Path, seed: int) -> Iterator[Clip]:
+    """For ever."""
     chooser, noise_of = random.Random(seed), np.random.default_rng(seed)
     sentences = trained_sentences(reference)
     words, syllables = read_words(reference)
     teach = teacher(reference / "teacher" / "whisper_base_encoder.safetensors")
-    for number in range(count):
-        clips: list[Clip] = []
-        for _ in range(per_shard):
-            factor = chooser.uniform(0.8, 1.25)
-            if chooser.random() < _SENTENCES:
-                pieces = [chooser.choice(sentences)]
-                samples = as_other_speaker(pieces[0].samples, factor)
-                spans = np.zeros((0, 2), np.float32)
-            else:
-                pieces = [
-                    chooser.choice(syllables if chooser.random() < _SYLLABLES else words)
-                    for _ in range(chooser.randint(2, 6))
-                ]
-                samples, spans = phrase(pieces, factor, chooser)
-            babble = chooser.choice(sentences).samples
-            heard = degrade(samples, noise_of, babble if babble.size >= samples.size else None)
-            text = "".join(piece.text for piece in pieces)
-            sounds = [sound for piece in pieces for sound in piece.syllables]
-            clips.append(clip_of(heard, text, sounds, spans, chooser=chooser, teach=teach))
-        write_shard(clips, out / f"{seed:03d}-{HUMAN}-{number:04d}.npz")
+    while True:
+        factor = chooser.uniform(0.8, 1.25)
+        if chooser.random() < _SENTENCES:
+            pieces = [chooser.choice(sentences)]
+            samples = as_other_speaker(pieces[0].samples, factor)
+            spans = np.zeros((0, 2), np.float32)
+        else:
+            pieces = [
+                chooser.choice(syllables if chooser.random() < _SYLLABLES else words)
+                for _ in range(chooser.randint(2, 6))
+            ]
+            samples, spans = phrase(pieces, factor, chooser)
+        babble = chooser.choice(sentences).samples
+        heard = degrade(samples, noise_of, babble if babble.size >= samples.size else None)
+        text = "".join(piece.text for piece in pieces)
+        sounds = [sound for piece in pieces for sound in piece.syllables]
+        yield clip_of(heard, text, sounds, spans, chooser=chooser, teach=teach)
 
 
 if __name__ == "__main__":

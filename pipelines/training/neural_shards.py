@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipelines.training.human_speech import as_other_speaker
 from pipelines.training.neural_voices import SPEAKERS, NeuralVoices, can_speak
-from pipelines.training.shards import Clip, clip_of, read_texts, write_shard
+from pipelines.training.shards import Clip, clip_of, read_texts, write_series
 from pipelines.training.synthesis import Speech
 from pipelines.training.telephone import degrade
 
@@ -43,21 +43,21 @@ def _mixture(voices: NeuralVoices, chooser: random.Random) -> Tensor:
 def write_neural_shards(
     voices: NeuralVoices, sources: Sequence[Sequence[str]], out: Path, *, seed: int, count: int, per_shard: int = 400
 ) -> None:
+    write_series(_clips(voices, sources, seed), out, f"{seed:03d}-{NEURAL}", count, per_shard)
+
+
+def _clips(voices: NeuralVoices, sources: Sequence[Sequence[str]], seed: int) -> Iterator[Clip]:
+    """For ever."""
     chooser, noise_of = random.Random(seed), np.random.default_rng(seed)
     torch.manual_seed(seed)
-    spoken = sentences_spoken(voices, sources, chooser)
     before = np.zeros(0, np.float32)
-    for number in range(count):
-        clips: list[Clip] = []
-        while len(clips) < per_shard:
-            text, speech = next(spoken)
-            for _ in range(_PATHS):
-                factor = chooser.uniform(0.75, 1.15)
-                samples = as_other_speaker(speech.samples, factor)
-                heard = degrade(samples, noise_of, before if before.size >= samples.size else None)
-                clips.append(clip_of(heard, text, speech.syllables, speech.spans / factor, chooser=chooser))
-            before = samples
-        write_shard(clips, out / f"{seed:03d}-{NEURAL}-{number:04d}.npz")
+    for text, speech in sentences_spoken(voices, sources, chooser):
+        for _ in range(_PATHS):
+            factor = chooser.uniform(0.75, 1.15)
+            samples = as_other_speaker(speech.samples, factor)
+            heard = degrade(samples, noise_of, before if before.size >= samples.size else None)
+            yield clip_of(heard, text, speech.syllables, speech.spans / factor, chooser=chooser)
+        before = samples
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import random
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -136,21 +137,29 @@ def read_shard(shard: Path) -> list[Clip]:
 
 def write_shards(sources: list[list[str]], out: Path, seed: int, count: int, per_shard: int = 400) -> None:
     """`count` shards of `per_shard` texts, each source as often as another, in random voices over random lines."""
+    write_series(_synthetic(sources, seed), out, f"{seed:03d}", count, per_shard)
+
+
+def write_series(clips: Iterator[Clip], out: Path, name: str, count: int, per_shard: int) -> None:
+    """`count` shards of `per_shard` clips each, called by `name` and a number."""
+    for number in range(count):
+        write_shard(list(islice(clips, per_shard)), out / f"{name}-{number:04d}.npz")
+
+
+def _synthetic(sources: list[list[str]], seed: int) -> Iterator[Clip]:
+    """For ever."""
     chooser, noise_of = random.Random(seed), np.random.default_rng(seed)
     synthesizer = Synthesizer()
     before = np.zeros(0, np.float32)
-    for number in range(count):
-        clips: list[Clip] = []
-        while len(clips) < per_shard:
-            text = chooser.choice(chooser.choice(sources))
-            speech = synthesizer.speak(text, voiced(chooser))
-            if speech.samples.size < 3_200 or len(speech.syllables) != len(HANZI.findall(text)):
-                continue
-            samples = speech.samples
-            heard = degrade(samples, noise_of, before if before.size >= samples.size else None)
-            before = samples
-            clips.append(clip_of(heard, text, speech.syllables, speech.spans, chooser=chooser))
-        write_shard(clips, out / f"{seed:03d}-{number:04d}.npz")
+    while True:
+        text = chooser.choice(chooser.choice(sources))
+        speech = synthesizer.speak(text, voiced(chooser))
+        if speech.samples.size < 3_200 or len(speech.syllables) != len(HANZI.findall(text)):
+            continue
+        samples = speech.samples
+        heard = degrade(samples, noise_of, before if before.size >= samples.size else None)
+        before = samples
+        yield clip_of(heard, text, speech.syllables, speech.spans, chooser=chooser)
 
 
 if __name__ == "__main__":
