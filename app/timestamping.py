@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from cryptography.x509 import Certificate, load_pem_x509_certificates
@@ -46,6 +47,8 @@ def _stamp(url: str, roots: Sequence[Certificate], message: bytes) -> bytes:
         with urlopen(Request(url, asked, headers), timeout=_WITHIN_S) as answer:  # noqa: S310
             token: bytes = answer.read(_LARGEST_TOKEN + 1)
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the connection
         raise TimestampFailed(
             f"the timestamp authority {url} does not answer as it should ({error}); try again later, or unset "
             "CALLAUDIT_TIMESTAMP_URL to go without"
