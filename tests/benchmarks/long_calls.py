@@ -7,13 +7,14 @@ import numpy as np
 import soundfile
 from numpy.typing import NDArray
 
-_DEMO = Path(__file__).parent.parent / "data" / "calls" / "fake-police.mp3"
+_CALLS = Path(__file__).parent.parent / "data" / "calls"
+_DEMOS = {1: _CALLS / "fake-police.mp3", 2: _CALLS / "shop-owner-visits.ogg"}  # by their channels
 
 
-def write_long_call(folder: Path, seconds: float) -> Path:
-    """A mono 16-bit WAV of exactly so many seconds."""
-    path = folder / f"{seconds:.0f}s.wav"
-    write_repeated(path, *soundfile.read(_DEMO, dtype="int16"), seconds=seconds)
+def write_long_call(folder: Path, seconds: float, channels: int = 1) -> Path:
+    """A 16-bit WAV of exactly so many seconds; of two channels, each speaker has one."""
+    path = folder / f"{seconds:.0f}s-{channels}.wav"
+    write_repeated(path, *soundfile.read(_DEMOS[channels], dtype="int16"), seconds=seconds)
     return path
 
 
@@ -27,4 +28,4 @@ def write_repeated(path: Path, sound: NDArray[np.int16], rate: int, *, seconds: 
 
 
 if __name__ == "__main__":
-    print(write_long_call(Path(sys.argv[1]), float(sys.argv[2])))
+    print(write_long_call(Path(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])))
