@@ -21,6 +21,8 @@ def fine_tune_asr(base: str, data: Path, out: Path, options: Mapping[str, Any]) 
 
         def told(what: str, share: float) -> None:
             progress.update(task, description=what, completed=share)
+            if not progress.console.is_terminal and what != "reading":
+                typer.echo(what)
 
         try:
             card = fine_tune(base, data, out, FineTuning(**options), told)

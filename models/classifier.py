@@ -19,6 +19,7 @@ from models.errors import InvalidText, ModelNotFound, WrongModel
 from models.ngrams import Ngrams
 from models.onnx_session import cpu_session
 from models.simplified import simplified
+from models.spoken_numbers import spoken_numbers
 from models.weights import find_weights
 
 _SETTING = "CALLAUDIT_CLASSIFIER"
@@ -137,10 +138,10 @@ class Classifier:
 
 
 def normalise(text: str) -> str:
-    """NFKC, simplified characters, spaces as commas; control, invisible and unassigned characters are dropped."""
+    """NFKC, simplified characters, numbers as spoken, spaces as commas; no control or invisible characters."""
     plain = unicodedata.normalize("NFKC", text)
     plain = "".join(c for c in plain if c.isspace() or unicodedata.category(c)[0] != "C")
-    return simplified("，".join(plain.split()))
+    return spoken_numbers(simplified("，".join(plain.split())))
 
 
 def context_of(turns: Sequence[str]) -> str:

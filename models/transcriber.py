@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from ctranslate2 import StorageView
+from ctranslate2 import StorageView, get_cuda_device_count
 from faster_whisper import BatchedInferencePipeline, WhisperModel
 from faster_whisper.transcribe import Segment as Decoded
 from faster_whisper.transcribe import Word as DecodedWord
@@ -40,6 +40,8 @@ class Decoding:
     no_speech_above: float = 0.6  # with a mean log-probability below, the window is silence (Whisper's own rule)
     log_probability_below: float = -1.0
     no_repeat_ngram: int = 0  # tokens that may not be decoded twice in a window; 0 where people may repeat themselves
+    loop_above: float = 2.4  # compression ratio of a window's text (Whisper's own threshold) that is decoded once more
+    loop_ngram: int = 3  # tokens that may then not be decoded twice
     second_beam_size: int = 1  # of the second decode, which shall not make the first one's mistakes
 
 
@@ -67,7 +69,10 @@ class Transcriber:
         threads: int = 0,
         decoding: Decoding | None = None,
     ) -> None:
-        """`model`: bundled, a CTranslate2 folder, or a name of the hub. Raises ModelNotFound."""
+        """`model`: bundled, a CTranslate2 folder, or a name of the hub. Raises ModelNotFound.
+
+        `compute_type`: a number format of CTranslate2; `default` is int8 on a CPU, on a GPU as the model was saved.
+        """
         self.weights = find_weights(_SETTING, model, _NEEDED)
         chosen = decoding or Decoding()
         # A model that was trained on less than Whisper's 30 s, or tends to loop, says so in its card.
@@ -79,11 +84,16 @@ class Transcriber:
                 trained_s,
                 str(self.weights.folder),
                 device=device,
-                compute_type=compute_type,
+                compute_type=_number_format(compute_type, device),
                 cpu_threads=threads or len(os.sched_getaffinity(0)),
             )
         except (RuntimeError, ValueError) as error:
             raise ModelNotFound(_SETTING, model, f"it cannot be loaded ({error})") from error
+
+    @property
+    def compute_type(self) -> str:
+        """What is computed in, as CTranslate2 names it."""
+        return str(self._whisper.model.compute_type)
 
     @property
     def window_s(self) -> float:
@@ -138,12 +148,32 @@ class Transcriber:
     def _segments(
         self, joined: NDArray[np.float32], clips: list[tuple[int, int]], beam_size: int, words: bool
     ) -> Iterator[Decoded]:
+        """In order of the clips. A loop swallows what is said after it, so its clip is decoded once more, without.
+
+        Whisper falls back on other temperatures there, which decoding in batches leaves out. Who did repeat themselves
+        are then misheard: the loop's compression ratio stays, as evidence against the words.
+        """
+        chosen = self._decoding
+        begins = [begin for begin, _ in clips]
+        for segment in self._decoded(joined, clips, beam_size, words, chosen.no_repeat_ngram):
+            if segment.compression_ratio > chosen.loop_above and chosen.batched:
+                middle = (segment.start + segment.end) / 2 * SAMPLE_RATE
+                clip = clips[bisect_right(begins, middle) - 1]
+                tried = list(self._decoded(joined, [clip], beam_size, words, chosen.loop_ngram))
+                if all(other.compression_ratio <= chosen.loop_above for other in tried):
+                    yield from (replace(other, compression_ratio=segment.compression_ratio) for other in tried)
+                    continue
+            yield segment
+
+    def _decoded(
+        self, joined: NDArray[np.float32], clips: list[tuple[int, int]], beam_size: int, words: bool, no_repeat: int
+    ) -> Iterator[Decoded]:
         chosen = {
             "language": self._decoding.language,
             "beam_size": beam_size,
             "temperature": 0.0,
             "condition_on_previous_text": False,
-            "no_repeat_ngram_size": self._decoding.no_repeat_ngram,
+            "no_repeat_ngram_size": no_repeat,
             "without_timestamps": True,
             "word_timestamps": words,
             "vad_filter": False,
@@ -166,6 +196,11 @@ class Transcriber:
                     word.start += begin / SAMPLE_RATE
                     word.end += begin / SAMPLE_RATE
                 yield segment
+
+
+def _number_format(compute_type: str, device: str) -> str:
+    on_cpu = device == "cpu" or (device == "auto" and not get_cuda_device_count())
+    return "int8" if compute_type == "default" and on_cpu else compute_type
 
 
 class _Windowed(WhisperModel):  # type: ignore[misc]  # the library tells no types

@@ -1,15 +1,18 @@
-"""Text -> the characters that are compared: simplified, without marks, spaces and case."""
+"""Text -> the characters that are compared: simplified, numbers as spoken, without marks, spaces and case."""
 
 import unicodedata
 from collections import Counter
 
 from models.simplified import simplified
+from models.spoken_numbers import spoken_numbers
 
 _TRIPLE = 3
 
 
 def characters(text: str) -> str:
-    plain = simplified(unicodedata.normalize("NFKC", text))
+    plain = spoken_numbers(simplified(unicodedata.normalize("NFKC", text))).replace(
+        "幺", "一"
+    )  # one, as in telephone numbers
     return "".join(c for c in plain if unicodedata.category(c)[0] in "LN").lower()
 
 

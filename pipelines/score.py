@@ -24,7 +24,7 @@ class EngineOptions:
     """Which models, where.
 
     `speakers`: off, embeddings, pyannote or pyannote:FOLDER. `device`: auto, cpu or cuda; `compute_type` as
-    CTranslate2 has it; 0 threads: all cores.
+    Transcriber has it; 0 threads: all cores.
     """
 
     asr_model: str = "bundled/transcriber"

@@ -67,6 +67,9 @@ def test_odd_texts_get_probabilities(classifier: Classifier, text: str) -> None:
     [
         ("還錢", "还钱"),
         ("Ｏ２Ｏ　貸款", "O2O，贷款"),
+        ("欠3,000块，18:30前还", "欠三千块,十八点三十分前还"),
+        ("打13800138000或者110", "打幺三八零零幺三八零零零或者幺幺零"),
+        ("9" * 500, "9" * 500),
         (" 你好  在吗\n", "你好，在吗"),
         ("打\u200b断\ufeff你\x00的腿", "打断你的腿"),
         ("\x1b你好\ud800", "你好"),
@@ -79,6 +82,14 @@ def test_texts_are_compared_as_they_sound(written: str, plain: str) -> None:
 def test_traditional_and_invisible_characters_change_no_answer(classifier: Classifier) -> None:
     said, written, hidden = classifier(["再不还钱打断你的腿", "再不還錢打斷你的腿", "再不还\u200b钱打\u200b断你的腿"])
     assert said.scores == written.scores == hidden.scores
+
+
+def test_digits_change_no_answer(classifier: Classifier) -> None:
+    """Whisper writes digits, the corpus has numbers as they are spoken."""
+    spoken, written = classifier(
+        ["再不还那三千块，晚上八点就来打断你两条腿", "再不还那3,000块，晚上8点就来打断你2条腿"]
+    )
+    assert spoken.scores == written.scores
 
 
 def test_a_long_text_is_judged_by_its_worst_part(classifier: Classifier) -> None:

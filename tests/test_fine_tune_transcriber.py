@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +72,15 @@ def test_a_fine_tuned_model_loads_and_has_learned(base: Path, manifest: Path, tm
     with decode(manifest.with_name("call.wav")) as recording:
         assert all(segment.words for segment in transcriber(recording.channels[0]))
     assert len(transcriber.again([np.zeros(16_000, np.float32)])) == 1
+
+
+def test_half_precision_is_computed_in_int8_on_a_cpu_unless_told_otherwise(
+    base: Path, manifest: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    fine_tune(str(base), manifest, out, replace(ONE_STEP_AT_A_TIME, quantization="float16"))
+    assert Transcriber(str(out), "cpu").compute_type.startswith("int8")
+    assert Transcriber(str(out), "cpu", "float32").compute_type == "float32"
 
 
 def test_a_killed_training_goes_on_and_ends_as_one_that_was_not(base: Path, manifest: Path, tmp_path: Path) -> None:

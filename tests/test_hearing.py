@@ -88,7 +88,7 @@ def test_agreement_is_of_each_text_with_its_own_part_of_the_second() -> None:
 
 
 def test_characters_are_simplified_without_marks() -> None:
-    assert characters("還款，１００元！ Amara.org") == "还款100元amaraorg"
+    assert characters("還款，１００元！ Amara.org") == "还款一百元amaraorg"
 
 
 def test_repetition_rises_with_loops_only() -> None:
@@ -126,3 +126,12 @@ def test_words_that_are_not_in_the_sound_do_not_agree() -> None:
     (checked,) = decode_again([said("打断你的腿")], [silence], Transcriber().again)
     assert checked.evidence
     assert checked.evidence.agreement == 0.0
+
+
+@pytest.mark.parametrize(
+    ("written", "spoken"),
+    [("您欠3,000塊。", "您欠三千块"), ("電話13800138000", "电话一三八零零一三八零零零"), ("到60%了", "到百分之六十了")],
+)
+def test_digits_are_compared_as_they_are_spoken(written: str, spoken: str) -> None:
+    assert characters(written) == characters(spoken)
+    assert agreement([characters(written)], characters(spoken)) == [1.0]

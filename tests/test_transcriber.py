@@ -1,3 +1,5 @@
+import json
+import shutil
 from itertools import pairwise
 from pathlib import Path
 
@@ -8,7 +10,8 @@ from rapidfuzz.distance import Levenshtein
 from models.call import SAMPLE_RATE, Channel
 from models.errors import ModelNotFound
 from models.transcriber import Decoding, Transcriber
-from pipelines.characters import characters
+from models.weights import BUNDLED
+from pipelines.characters import characters, repetition
 from pipelines.decode import decode
 from pipelines.training.in_memory import InMemory
 
@@ -40,6 +43,20 @@ def test_segments_lie_in_order_within_the_recording_and_words_within_segments() 
 def test_silence_and_noise_have_no_words(level: float) -> None:
     noise = np.random.default_rng(0).standard_normal(20 * SAMPLE_RATE).astype(np.float32) * level
     assert list(Transcriber()(Channel(0, InMemory(noise)))) == []
+
+
+def test_a_loop_is_decoded_once_more_and_stays_in_evidence(tmp_path: Path) -> None:
+    """The bundled recogniser loops only where its card does not forbid it."""
+    folder = Path(shutil.copytree(BUNDLED / "transcriber", tmp_path / "transcriber"))
+    card = json.loads((folder / "card.json").read_text("utf8"))
+    (folder / "card.json").write_text(json.dumps({k: v for k, v in card.items() if k != "no_repeat_ngram"}), "utf8")
+    with decode(CALL) as recording:
+        word = recording.channels[0].samples.read(3 * SAMPLE_RATE, round(3.3 * SAMPLE_RATE))
+    stutter = Channel(0, InMemory(np.tile(word, 15)))
+    looping = next(Transcriber(str(folder), decoding=Decoding(loop_above=1000))(stutter))
+    broken = next(Transcriber(str(folder))(stutter))
+    assert repetition(looping.text) > 0.5 > repetition(broken.text)
+    assert broken.compression_ratio == looping.compression_ratio > 2.4
 
 
 def test_a_missing_folder_names_the_setting() -> None:
