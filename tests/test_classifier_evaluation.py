@@ -17,6 +17,7 @@ from models.weights import BUNDLED
 from pipelines.training.classifier_card import card
 from pipelines.training.classifier_evaluation import (
     CLEAN,
+    DIGITS,
     HARD,
     HEARD,
     KEYWORDS,
@@ -89,13 +90,14 @@ def write_reference(folder: Path) -> Path:
 
 
 def test_all_conditions_and_labellers_are_measured(evaluation: Evaluation) -> None:
-    assert set(evaluation.conditions) == {CLEAN, HARD, noisy(0.1), noisy(0.2), HEARD, READ}
+    assert set(evaluation.conditions) == {CLEAN, HARD, noisy(0.1), noisy(0.2), DIGITS, HEARD, READ}
     for found in evaluation.conditions.values():
         assert list(found) == [MODEL, PREVIOUS, NGRAMS, KEYWORDS]
         assert len({of.rows for of in found.values()}) == 1
     assert evaluation.conditions[CLEAN][MODEL].rows == evaluation.rows == 160
     assert evaluation.conditions[HEARD][MODEL].rows == evaluation.conditions[READ][MODEL].rows < 100
     assert 0 < evaluation.conditions[HARD][MODEL].rows < 160
+    assert 0 < evaluation.conditions[DIGITS][MODEL].rows < 160
 
 
 def test_the_same_model_is_not_ahead_of_itself(evaluation: Evaluation) -> None:

@@ -30,7 +30,7 @@ from pipelines.training.measures import (
     scores,
 )
 from pipelines.training.ngrams import NgramRegression
-from pipelines.training.noise import Misheard, frequent_characters
+from pipelines.training.noise import Misheard, frequent_characters, in_digits
 from pipelines.training.outside import Outside, outside_checks
 
 Labeller = Callable[[Sequence[str], Sequence[Sequence[str]]], Answers]
@@ -38,6 +38,7 @@ Watch = Callable[[str], None]  # is told what is done next
 
 MODEL, PREVIOUS, NGRAMS, KEYWORDS = "model", "previous model", "n-grams", "keywords"
 CLEAN, HARD, HEARD, READ = "as said", "hard rows, as said", "as recognised", "as said, rows that were recognised"
+DIGITS = "numbers in digits"
 WORST = 40
 _DRAWS = 1_000
 
@@ -249,6 +250,12 @@ def _conditions(
         texts = [misheard.exactly(normalise(row.text), rate, chooser) or row.text for row in measured]
         before = [[misheard.exactly(normalise(turn), rate, chooser) for turn in row.previous] for row in measured]
         conditions.append(_Condition(noisy(rate), every, texts, list(before)))
+    written = [in_digits(row.text) for row in measured]
+    numbers = np.array([text != row.text for text, row in zip(written, measured, strict=True)])
+    if numbers.any():
+        texts = [text for text, there in zip(written, numbers, strict=True) if there]
+        before = [[in_digits(turn) for turn in row.previous] for row, n in zip(measured, numbers, strict=True) if n]
+        conditions.append(_Condition(DIGITS, numbers, texts, list(before)))
     chooser = random.Random(measuring.seed)
     found = np.array([any(normalise(variant) for variant in heard.get(row.text, ())) for row in measured])
     if found.any():

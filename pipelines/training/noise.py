@@ -4,8 +4,10 @@ import random
 import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from pypinyin import Style, lazy_pinyin
+from wetext import Normalizer
 
 _MARKS = re.compile(r"[，。？！、；：…,.?!;:\s“”\"]+")
 _CONFUSED_INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("n", "l"), ("h", "f"), ("r", "l"))
@@ -97,3 +99,14 @@ def coarse(sound: str) -> str:
 
 def without_marks(text: str) -> str:
     return _MARKS.sub("", text)
+
+
+@lru_cache(maxsize=4096)  # a turn is what was said before the next two
+def in_digits(text: str) -> str:
+    """As Whisper writes it: numbers, times and percentages in digits."""
+    return str(_inverse().normalize(text))
+
+
+@lru_cache(maxsize=1)
+def _inverse() -> Normalizer:
+    return Normalizer(lang="zh", operator="itn")
