@@ -21,6 +21,7 @@ from app.evidence_commands import commands as evidence_commands
 from app.keys_commands import commands as keys_commands
 from app.train import train
 from models.errors import CallError, ModelError
+from models.simplified import simplified
 from pipelines.version import installed_version
 
 if TYPE_CHECKING:
@@ -187,7 +188,7 @@ def transcribe(file: Annotated[Path, typer.Argument(show_default=False)], as_jso
         return
     for index, segments in enumerate(channels):
         for segment in segments:
-            typer.echo(f"channel {index}  {segment.start:8.2f} {segment.end:8.2f}  {segment.text}")
+            typer.echo(f"channel {index}  {segment.start:8.2f} {segment.end:8.2f}  {simplified(segment.text)}")
 
 
 @cli.command()
@@ -241,12 +242,13 @@ def _segment(segment: "Segment") -> dict[str, object]:
         {
             "start": round(word.start, 2),
             "end": round(word.end, 2),
-            "text": word.text,
+            "text": simplified(word.text),
             "probability": round(word.probability, 4),
         }
         for word in segment.words
     ]
-    return {"start": round(segment.start, 2), "end": round(segment.end, 2), "text": segment.text, "words": words}
+    text = simplified(segment.text)
+    return {"start": round(segment.start, 2), "end": round(segment.end, 2), "text": text, "words": words}
 
 
 if __name__ == "__main__":

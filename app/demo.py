@@ -1,16 +1,18 @@
-"""The bundled demo calls -> tables, one page, and how right they are: what `make demo` runs."""
+"""The demo calls -> tables, one page, and how right they are: what `make demo` runs, with whichever models are set."""
 
 import json
 from pathlib import Path
 
 from app import telemetry
+from app.config import read_settings
+from app.engine import load_configured_engine
 from app.page import Call, call, render
 from app.terminal import console, report_table, summary_line
 from models.call import KINDS, Label
 from pipelines.decode import decode
 from pipelines.evaluation import Spoken, macro_f1, matched, spoken
 from pipelines.report import accused
-from pipelines.score import Engine, load_engine, score
+from pipelines.score import Engine, score
 
 CALLS = Path(__file__).parent.parent / "tests" / "data" / "calls"
 PAGE = Path("out") / "demo.html"
@@ -18,7 +20,7 @@ PAGE = Path("out") / "demo.html"
 
 def main() -> None:
     telemetry.switch_off()
-    engine = load_engine()
+    engine = load_configured_engine(read_settings())
     shown: list[Call] = []
     heard: list[tuple[set[Label], set[Label]]] = []
     read: list[tuple[set[Label], set[Label]]] = []
