@@ -72,7 +72,7 @@ def test_service_killed_at_any_moment_reports_every_call_once(
     assert call["report"]["utterances"]
     assert len(second.get("/v1/calls").json()["calls"]) == 1
     assert len(recordings(tmp_path)) == 1
-    assert reports_of(call_id, first, second) == 1
+    assert reports_of(call_id, first, second, within_s=1) <= 1
     assert_no_job_left(second)
 
 
@@ -90,7 +90,7 @@ def test_service_killed_again_and_again_loses_nothing(start: Start, tmp_path: Pa
     programs.append(start(tmp_path, settings=QUICK))
     for call_id in accepted:
         assert programs[-1].finished(call_id)["status"] == "done"
-        assert reports_of(call_id, *programs) == 1
+        assert reports_of(call_id, *programs, within_s=1) <= 1
     assert_no_job_left(programs[-1])
 
 
@@ -140,7 +140,7 @@ def test_several_workers_share_the_calls(start: Start, tmp_path: Path, where: Wh
     for call_id in accepted:
         assert service.finished(call_id)["status"] == "done"
         assert reports_of(call_id, *workers) == 1
-    assert all(any(reports_of(call_id, worker) for call_id in accepted) for worker in workers)
+    assert all(any(reports_of(call_id, worker, within_s=0) for call_id in accepted) for worker in workers)
 
 
 def test_stopped_service_gives_its_call_back(start: Start, tmp_path: Path, long_call: Path) -> None:
@@ -164,7 +164,7 @@ def test_removed_call_is_no_longer_scored(start: Start, tmp_path: Path, long_cal
         assert service.get(f"/v1/calls/{gone}").status_code == 404
     service.wait_for(f"call {call_id} was removed")
     assert recordings(tmp_path) == []
-    assert reports_of(call_id, service) == reports_of(waiting, service) == 0
+    assert reports_of(call_id, service, within_s=0) == reports_of(waiting, service, within_s=0) == 0
     assert_no_job_left(service)
 
 
@@ -200,8 +200,17 @@ def test_reports_survive_a_restart(start: Start, tmp_path: Path, tone: Path) -> 
     assert second.get(f"/v1/calls/{done['id']}").json() == done
 
 
-def reports_of(call_id: str, *programs: Program) -> int:
-    return sum(f"call {call_id} done" in line for program in programs for line in program.lines)
+def reports_of(call_id: str, *programs: Program, within_s: float = 5.0) -> int:
+    """How often the programs said that they reported the call, which they say just after they did.
+
+    One that was killed in between has said nothing.
+    """
+    deadline = time.monotonic() + within_s
+    while True:
+        told = sum(f"call {call_id} done" in line for program in programs for line in list(program.lines))
+        if told or time.monotonic() > deadline:
+            return told
+        time.sleep(0.05)
 
 
 def recordings(data_dir: Path) -> list[Path]:
