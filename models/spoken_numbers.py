@@ -5,8 +5,10 @@ Whisper writes 3000块 and 18:30 where people say 三千块 and 十八点三十�
 
 import re
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
-from wetext import Normalizer
+if TYPE_CHECKING:
+    from wetext import Normalizer
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _CLAUSE = re.compile(r"[^\s,;!?\"，。；！？]+")  # a number lies within one
@@ -34,5 +36,7 @@ def _has_digits(text: str) -> bool:
 
 
 @lru_cache(maxsize=1)
-def _normalizer() -> Normalizer:
-    return Normalizer(lang="zh", operator="tn")  # its tables take a while to load
+def _normalizer() -> "Normalizer":
+    from wetext import Normalizer  # noqa: PLC0415 - some 40 MiB and a while, which a service without digits need not have
+
+    return Normalizer(lang="zh", operator="tn")

@@ -7,8 +7,10 @@ pipeline adds is the confined decoder, turns and utterances, labels, roles and t
 
 import argparse
 import json
+import math
 import os
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 from faster_whisper import BatchedInferencePipeline, WhisperModel, decode_audio
@@ -31,8 +33,11 @@ def main() -> None:
     engine = load_engine(EngineOptions(asr_model=chosen.model))
     model = WhisperModel(str(engine.transcriber.weights.folder), cpu_threads=len(os.sched_getaffinity(0)))
     if chosen.tokens:
-        for whisper in (model, engine.transcriber._whisper):  # no user needs to cut texts short
+        transcriber = engine.transcriber
+        for whisper in (model, transcriber._whisper):  # no user needs to cut texts short
             whisper.max_length = chosen.tokens
+        # Random weights loop in every window, which would then be decoded once more.
+        transcriber._decoding = replace(transcriber._decoding, loop_above=math.inf)
 
     def pipeline() -> None:
         with decode(chosen.recording) as recording:
