@@ -1,14 +1,16 @@
 """The demo calls -> tables, one page, and how right they are: what `make demo` runs, with whichever models are set."""
 
 import json
+import sys
 from pathlib import Path
 
 from app import telemetry
-from app.config import read_settings
+from app.config import CannotStart, read_settings
 from app.engine import load_configured_engine
 from app.page import Call, call, render
 from app.terminal import console, report_table, summary_line
 from models.call import KINDS, Label
+from models.errors import ModelError
 from pipelines.decode import decode
 from pipelines.evaluation import Spoken, macro_f1, matched, spoken
 from pipelines.report import accused
@@ -56,4 +58,7 @@ def from_transcript(said: list[Spoken], engine: Engine) -> list[tuple[set[Label]
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except (CannotStart, ModelError) as error:
+        sys.exit(f"callaudit: {error}")

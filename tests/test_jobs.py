@@ -72,7 +72,10 @@ def test_service_killed_at_any_moment_reports_every_call_once(
     assert call["report"]["utterances"]
     assert len(second.get("/v1/calls").json()["calls"]) == 1
     assert len(recordings(tmp_path)) == 1
-    assert reports_of(call_id, first, second, within_s=1) <= 1
+    if moment is just_finished:  # the kill may come between the report and its line
+        assert reports_of(call_id, first, second, within_s=1) <= 1
+    else:
+        assert reports_of(call_id, first, second) == 1
     assert_no_job_left(second)
 
 
