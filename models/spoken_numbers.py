@@ -5,10 +5,6 @@ Whisper writes 3000块 and 18:30 where people say 三千块 and 十八点三十�
 
 import re
 from functools import lru_cache
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from wetext import Normalizer
 
 _THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 _CLAUSE = re.compile(r"[^\s,;!?\"，。；！？]+")  # a number lies within one
@@ -26,17 +22,13 @@ def spoken_numbers(text: str) -> str:
 def _spoken(clause: str) -> str:
     if not _has_digits(clause) or len(clause) > _LONGEST_CLAUSE:
         return clause
+    from wetext import Normalizer  # noqa: PLC0415 - some 40 MiB and a while, which a service without digits need not have
+
+    grammar = Normalizer(lang="zh", operator="tn")  # which keeps its tables for all that are made
     parts = _NAME.split(clause)  # every second one is a name
-    parts[::2] = [_normalizer().normalize(part) if _has_digits(part) else part for part in parts[::2]]
+    parts[::2] = [grammar.normalize(part) if _has_digits(part) else part for part in parts[::2]]
     return "".join(parts)
 
 
 def _has_digits(text: str) -> bool:
     return any("0" <= c <= "9" for c in text)
-
-
-@lru_cache(maxsize=1)
-def _normalizer() -> "Normalizer":
-    from wetext import Normalizer  # noqa: PLC0415 - some 40 MiB and a while, which a service without digits need not have
-
-    return Normalizer(lang="zh", operator="tn")

@@ -10,9 +10,8 @@ _TRIPLE = 3
 
 
 def characters(text: str) -> str:
-    plain = spoken_numbers(simplified(unicodedata.normalize("NFKC", text))).replace(
-        "幺", "一"
-    )  # one, as in telephone numbers
+    plain = spoken_numbers(simplified(unicodedata.normalize("NFKC", text)))
+    plain = plain.replace("幺", "一")  # both are one, the first in telephone numbers
     return "".join(c for c in plain if unicodedata.category(c)[0] in "LN").lower()
 
 

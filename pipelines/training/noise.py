@@ -9,6 +9,7 @@ from functools import lru_cache
 from pypinyin import Style, lazy_pinyin
 from wetext import Normalizer
 
+_TO_DIGITS = Normalizer(lang="zh", operator="itn")
 _MARKS = re.compile(r"[，。？！、；：…,.?!;:\s“”\"]+")
 _CONFUSED_INITIALS = (("zh", "z"), ("ch", "c"), ("sh", "s"), ("n", "l"), ("h", "f"), ("r", "l"))
 _CONFUSED_FINALS = (("ang", "an"), ("eng", "en"), ("ing", "in"))
@@ -104,9 +105,4 @@ def without_marks(text: str) -> str:
 @lru_cache(maxsize=4096)  # a turn is what was said before the next two
 def in_digits(text: str) -> str:
     """As Whisper writes it: numbers, times and percentages in digits."""
-    return str(_inverse().normalize(text))
-
-
-@lru_cache(maxsize=1)
-def _inverse() -> Normalizer:
-    return Normalizer(lang="zh", operator="itn")
+    return str(_TO_DIGITS.normalize(text))
