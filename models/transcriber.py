@@ -21,6 +21,7 @@ from models.weights import find_weights
 
 _SETTING = "CALLAUDIT_ASR_MODEL"
 _NEEDED = ("model.bin", "config.json")
+WHISPER_WINDOW_S = 30.0
 _ROUNDING = SAMPLE_RATE // 1000  # faster-whisper rounds times to milliseconds
 
 
@@ -32,7 +33,8 @@ class Decoding:
     beam_size: int = 5
     batched: bool = True
     batch_size: int = 8  # windows decoded together
-    window_s: float = 30.0  # Whisper's own, and the most; pauses between turns are taken out to fill it
+    window_s: float = WHISPER_WINDOW_S  # the most; pauses between turns are taken out to fill it
+    room_s: float = 1.0  # left empty in a window shorter than Whisper's: at its very end such models go on and on
     block_s: float = 300.0  # read and searched for speech at once: bounds memory for calls of any length
     least_silence_ms: int = 250
     least_speech_ms: int = 90  # shorter sounds are clicks
@@ -76,9 +78,10 @@ class Transcriber:
         self.weights = find_weights(_SETTING, model, _NEEDED)
         chosen = decoding or Decoding()
         # A model that was trained on less than Whisper's 30 s, or tends to loop, says so in its card.
-        trained_s = float(self.weights.card.get("longest_window_s", chosen.window_s))
+        trained_s = float(self.weights.card.get("longest_window_s", WHISPER_WINDOW_S))
+        filled_s = trained_s if trained_s >= WHISPER_WINDOW_S else trained_s - chosen.room_s
         no_repeat = int(self.weights.card.get("no_repeat_ngram", chosen.no_repeat_ngram))
-        self._decoding = replace(chosen, window_s=min(chosen.window_s, trained_s), no_repeat_ngram=no_repeat)
+        self._decoding = replace(chosen, window_s=min(chosen.window_s, filled_s), no_repeat_ngram=no_repeat)
         try:
             self._whisper = _Windowed(
                 trained_s,

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from faster_whisper.vad import get_speech_timestamps
 from rapidfuzz.distance import Levenshtein
 
 from models.call import SAMPLE_RATE, Channel
@@ -84,3 +85,16 @@ def test_sounds_decoded_again_have_one_text_each() -> None:
     first, _, second = Transcriber().again([speech, silence, speech])
     assert first == second
     assert Transcriber().again([]) == []
+
+
+@pytest.mark.parametrize("call", ["contact-list-calls.ogg", "instalment-plan.wav"])
+def test_sound_that_fills_a_window_and_ends_within_a_word_has_no_more_words_than_were_said(call: str) -> None:
+    transcriber = Transcriber()
+    with decode(CALL.with_name(call)) as recording:
+        samples = recording.channels[0].samples
+        sound = samples.read(0, len(samples))
+    spoken = np.concatenate([sound[part["start"] : part["end"]] for part in get_speech_timestamps(sound)])
+    length = round(transcriber.window_s * SAMPLE_RATE)
+    texts = transcriber.again([spoken[at : at + length] for at in range(0, spoken.size - length, length)])
+    assert texts
+    assert all(len(characters(text)) < 8 * transcriber.window_s for text in texts)
