@@ -18,6 +18,7 @@ from pipelines.characters import characters
 BOILERPLATE = Path(__file__).with_name("boilerplate.txt")  # phrases of video subtitles that Whisper says into silence
 QUIETEST_DBFS = -120.0
 UNKNOWN_SPEAKER = "who speaks is not known"
+_UNCLEAR = "the words were not heard clearly"
 
 Again = Callable[[Sequence[NDArray[np.float32]]], list[str]]  # sounds of at most 30 s to their texts
 
@@ -34,6 +35,7 @@ class Hearing:
     voice_overlap_below: float = 0.5  # share of the utterance's time
     level_below_dbfs: float = -50.0
     agreement_below: float = 0.6  # 1 - character error rate
+    invented_below: float = -0.6  # agreement + mean log-probability; chosen on babble, see docs/recognition.md
     context_s: float = 0.3  # sound around an utterance that is decoded again
     window_s: float = 30.0
     windows_at_once: int = 8  # bounds memory
@@ -95,15 +97,17 @@ def decode_again(
     """
     chosen = hearing or Hearing()
     samples = {channel.index: channel.samples for channel in channels}
-    context = round(chosen.context_s * SAMPLE_RATE)
+    longest = round(chosen.window_s * SAMPLE_RATE)
     pause = np.zeros(round(chosen.pause_s * SAMPLE_RATE), np.float32)
 
     def sound(window: list[Utterance]) -> NDArray[np.float32]:
         parts: list[NDArray[np.float32]] = []
         for said in window:
-            start, end = round(said.start * SAMPLE_RATE) - context, round(said.end * SAMPLE_RATE) + context
-            parts += [samples[said.channel].read(max(0, start), end), pause]
-        return np.concatenate(parts[:-1])[: round(chosen.window_s * SAMPLE_RATE)]
+            start, end = round(said.start * SAMPLE_RATE), round(said.end * SAMPLE_RATE)
+            # The utterance comes first where a window can't hold its surroundings too.
+            context = max(0, min(round(chosen.context_s * SAMPLE_RATE), (longest - (end - start)) // 2))
+            parts += [samples[said.channel].read(max(0, start - context), end + context), pause]
+        return np.concatenate(parts[:-1])[:longest]
 
     checked: list[Utterance] = []
     windows = list(_windows(flagged, chosen))
@@ -131,13 +135,23 @@ def agreement(first: Sequence[str], second: str) -> list[float]:
     return [max(0.0, 1 - wrong / len(text)) if text else 1.0 for text, wrong in zip(first, errors, strict=True)]
 
 
+def invented(utterance: Utterance, hearing: Hearing | None = None) -> str | None:
+    """Why nothing speaks for the words of an utterance that was decoded twice; None if something does."""
+    chosen, evidence = hearing or Hearing(), utterance.evidence
+    if evidence is None or evidence.agreement is None:
+        return None
+    if evidence.agreement + evidence.mean_log_probability >= chosen.invented_below:
+        return None
+    return f"{_other_words(evidence.agreement)}, and {_UNCLEAR}"
+
+
 def doubts(utterance: Utterance, hearing: Hearing | None = None) -> Iterator[str]:
     """Why a person should hear the utterance before anyone believes its words, in plain words."""
     chosen, evidence = hearing or Hearing(), utterance.evidence
     if utterance.confidence < chosen.confidence_below or (
         evidence and evidence.mean_log_probability < chosen.mean_log_probability_below
     ):
-        yield "the words were not heard clearly"
+        yield _UNCLEAR
     if evidence is None:
         return
     if evidence.no_speech_probability > chosen.no_speech_probability_above:
@@ -149,7 +163,7 @@ def doubts(utterance: Utterance, hearing: Hearing | None = None) -> Iterator[str
     if evidence.compression_ratio > chosen.compression_ratio_above or evidence.repetition > chosen.repetition_above:
         yield "the text repeats itself, as invented text does"
     if evidence.agreement is not None and evidence.agreement < chosen.agreement_below:
-        yield f"decoded again, other words were heard (agreement {evidence.agreement:.0%})"
+        yield _other_words(evidence.agreement)
 
 
 def _weak_sound(evidence: Evidence, hearing: Hearing) -> Iterator[str]:
@@ -160,7 +174,11 @@ def _weak_sound(evidence: Evidence, hearing: Hearing) -> Iterator[str]:
     if evidence.no_speech_probability > hearing.boilerplate_no_speech_above:
         yield "the recogniser doubts that anybody speaks here"
     if evidence.mean_log_probability < hearing.boilerplate_log_probability_below:
-        yield "the words were not heard clearly"
+        yield _UNCLEAR
+
+
+def _other_words(agreed: float) -> str:
+    return f"decoded again, other words were heard (agreement {agreed:.0%})"
 
 
 def _windows(flagged: Sequence[Utterance], hearing: Hearing) -> Iterator[list[Utterance]]:

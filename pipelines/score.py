@@ -11,7 +11,16 @@ from models.classifier import PREVIOUS_TURNS, Classifier
 from models.speakers import Embeddings, Separation
 from models.transcriber import Transcriber
 from models.weights import Weights
-from pipelines.hearing import UNKNOWN_SPEAKER, Hearing, decode_again, doubts, measure_levels, suppress
+from pipelines.hearing import (
+    UNKNOWN_SPEAKER,
+    Hearing,
+    Suppressed,
+    decode_again,
+    doubts,
+    invented,
+    measure_levels,
+    suppress,
+)
 from pipelines.report import ModelPart, Report
 from pipelines.utterances import assign_speakers, split
 from pipelines.voices import cut_by_voice
@@ -100,10 +109,15 @@ def judge(
     again = decode_again([spoken[i] for i in flagged], recording.channels, engine.hear_again, hearing)
     for index, utterance in zip(flagged, again, strict=True):
         spoken[index] = utterance
-    findings = [
-        Finding(utterance, judgement, tuple(_review_reasons(utterance, judgement, engine.hearing)))
-        for utterance, judgement in zip(spoken, judgements, strict=True)
-    ]
+    findings: list[Finding] = []
+    for utterance, judgement in zip(spoken, judgements, strict=True):
+        reason = invented(utterance, engine.hearing)
+        if reason:
+            suppressed.append(Suppressed(utterance, reason))
+        else:
+            reasons = tuple(_review_reasons(utterance, judgement, engine.hearing))
+            findings.append(Finding(utterance, judgement, reasons))
+    suppressed.sort(key=lambda part: part.utterance.start)
     return Report.of(recording, findings, engine.models, suppressed)
 
 

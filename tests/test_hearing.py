@@ -13,6 +13,7 @@ from pipelines.hearing import (
     agreement,
     decode_again,
     doubts,
+    invented,
     level_dbfs,
     measure_levels,
     suppress,
@@ -74,6 +75,25 @@ def test_weak_sound_alone_suppresses_nothing() -> None:
 def test_each_weakness_is_told_in_plain_words(weak: dict[str, float], reason: str) -> None:
     (told,) = doubts(said("打断你的腿", replace(CLEAR, **weak)))
     assert reason in told
+
+
+def test_words_for_which_neither_decode_speaks_are_taken_for_invented() -> None:
+    reason = invented(said("打断你的腿", replace(CLEAR, agreement=0.1, mean_log_probability=-1.4)))
+    assert reason == "decoded again, other words were heard (agreement 10%), and the words were not heard clearly"
+
+
+@pytest.mark.parametrize(
+    "spoken_for",
+    [
+        {"agreement": 0.9, "mean_log_probability": -1.4},
+        {"agreement": 0.0, "mean_log_probability": -0.4},
+        {"agreement": None, "mean_log_probability": -1.4},
+    ],
+)
+def test_words_for_which_one_decode_speaks_are_for_a_person_to_hear(spoken_for: dict[str, float | None]) -> None:
+    utterance = said("打断你的腿", replace(CLEAR, **spoken_for))
+    assert invented(utterance) is None
+    assert list(doubts(utterance))
 
 
 def test_what_was_heard_well_is_not_doubted() -> None:
