@@ -33,6 +33,10 @@ def classifier(
         Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 or fp16 on a GPU, fp32 elsewhere.")
     ] = "auto",
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps; a killed run goes on from the last.")] = 200,
+    plain: Annotated[
+        int | None,
+        typer.Option(min=0, help="Compliant rows an epoch that resemble no abuse, drawn anew; all if left out."),
+    ] = None,
     heard: Annotated[
         Path | None, typer.Option(help="JSON: text to what a recogniser made of it, to train on as well.")
     ] = None,
@@ -57,6 +61,7 @@ def classifier(
         seed=seed,
         precision=precision,
         checkpoint_every=checkpoint_every,
+        plain=plain,
     )
     train_classifier_on(read_settings(), base, rows, out, options=options, heard=heard, then_evaluate=evaluation)
 

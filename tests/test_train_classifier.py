@@ -342,3 +342,16 @@ def test_command_trains_measures_and_writes_the_card(base: Path, data: Path, tmp
     assert json.loads((out / "evaluation" / "report.json").read_text("utf8"))["split"] == "test"
     assert "<svg" in (out / "evaluation" / "report.html").read_text("utf8")
     Classifier(str(out))
+
+
+def test_an_epoch_draws_so_many_rows_that_tell_nothing_and_all_others(
+    base: Path, rows: list[Row], tmp_path: Path
+) -> None:
+    shown = [row for row in rows if row.split == "train"]
+    telling = sum(bool(row.labels or row.hard) for row in shown)
+    assert 0 < telling < len(shown) - 1
+    for plain, drawn in ((1, telling + 1), (len(shown), len(shown))):
+        told: list[Step] = []
+        options = replace(QUICK, batch=1, plain=plain)
+        train_classifier(str(base), rows, tmp_path / str(plain), options=options, watch=told.append)
+        assert told[-1].steps == options.epochs * drawn

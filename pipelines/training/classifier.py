@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from operator import itemgetter
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
@@ -29,6 +30,12 @@ from pipelines.training.texts import ordinary_talk, pretraining_pairs
 
 SPECIAL = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 PAD, UNK, CLS, SEP, MASK = range(len(SPECIAL))
+HEAD: dict[str, Any] = {
+    "problem_type": "multi_label_classification",
+    "num_labels": len(OUTPUTS),
+    "id2label": dict(enumerate(OUTPUTS)),
+    "label2id": {name: i for i, name in enumerate(OUTPUTS)},
+}
 
 
 class PinyinEmbedding(nn.Module):
@@ -86,11 +93,8 @@ def configuration(entries: int) -> BertConfig:
         max_position_embeddings=192,
         hidden_dropout_prob=0.1,
         attention_probs_dropout_prob=0.0,
-        problem_type="multi_label_classification",
-        num_labels=len(OUTPUTS),
-        id2label=dict(enumerate(OUTPUTS)),
-        label2id={name: i for i, name in enumerate(OUTPUTS)},
         attn_implementation="sdpa",
+        **HEAD,
     )
 
 
@@ -185,9 +189,9 @@ def pieces(text: str, turn: str, longest: int = 40) -> Iterator[tuple[str, str]]
 
 
 def fresh(tokenizer: Tokenizer, pretrained: Path | None = None) -> BertForSequenceClassification:
-    """The project's own encoder with a new head; its outputs are OUTPUTS. An exported folder goes on as it is."""
+    """An encoder with a new head, whose outputs are OUTPUTS: the project's own, or of a folder, whose head is kept."""
     if pretrained and pretrained.is_dir():
-        return BertForSequenceClassification.from_pretrained(pretrained, dtype=torch.float32)
+        return BertForSequenceClassification.from_pretrained(pretrained, dtype=torch.float32, **HEAD)
     masked = _masked_model(tokenizer)
     if pretrained:
         masked.load_state_dict(torch.load(pretrained, weights_only=True))
@@ -214,7 +218,9 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("stage", choices=["pretrain", "fine-tune", "weigh"], help="weigh: n-grams and calibration")
     parser.add_argument("--reference", type=Path, required=True, help="folder of reference data")
     parser.add_argument(
-        "--pretrained", type=Path, help="weights that pretrain writes; fine-tune takes an exported folder too"
+        "--pretrained",
+        type=Path,
+        help="weights that pretrain writes; fine-tune takes a folder too, exported or of public_encoder",
     )
     parser.add_argument("--resume", action="store_true", help="pre-train on from what --pretrained holds")
     parser.add_argument("--heard", type=Path, help="JSON: text -> what the recogniser made of it")
@@ -223,6 +229,8 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
+    parser.add_argument("--plain", type=int, help="compliant rows an epoch that resemble no abuse; default: all")
     parser.add_argument("--ordinary", type=int, default=2_500, help="rows of ordinary talk among the compliant ones")
     parser.add_argument("--grammar", type=float, default=1.0, help="share of the grammar's rows that is trained on")
     parser.add_argument("--threat-precision", type=float, default=0.95)
@@ -240,7 +248,8 @@ def main() -> None:
     general = pretraining_pairs(options.reference) if options.stage == "pretrain" or made_before is None else []
     if made_before:
         tokenizer = Tokenizer.from_file(str(made_before))
-        characters = list(dict(sorted(tokenizer.get_vocab().items(), key=itemgetter(1))))[len(SPECIAL) :]
+        entries = dict(sorted(tokenizer.get_vocab().items(), key=itemgetter(1)))
+        characters = [entry for entry in entries if len(entry) == 1]
     else:
         counts = Counter("".join(text for text, _ in general))
         counts.update("".join(row.text for row in trained_on) * 5)
@@ -277,7 +286,14 @@ def main() -> None:
         Encoding(tokenizer, model.config.to_dict()),
         trained_on,
         shown=shown,
-        options=FineTuning(epochs=options.epochs, rate=options.rate, batch=options.batch, seed=options.seed),
+        options=FineTuning(
+            epochs=options.epochs,
+            rate=options.rate,
+            batch=options.batch,
+            seed=options.seed,
+            precision=options.precision,
+            plain=options.plain,
+        ),
         watch=lambda step: print(f"fine-tune step {step.done}/{step.steps} loss {step.loss:.4f}", flush=True),
     )
     fold(model)

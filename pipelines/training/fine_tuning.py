@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from models.classifier import OUTPUTS, inputs_taken
 from models.encoding import Encoding
@@ -42,6 +43,7 @@ class FineTuning:
     seed: int = 0
     precision: Precision = "auto"  # bf16 or fp16 on a GPU, fp32 elsewhere
     checkpoint_every: int = 200  # steps
+    plain: int | None = None  # compliant rows that resemble no abuse: so many an epoch, others each time; None: all
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +58,7 @@ class Step:
 
 @flushed_denormals()
 def fine_tune(
-    model: nn.Module,
+    model: PreTrainedModel,
     encode: Encoding,
     rows: Sequence[Row],
     *,
@@ -74,11 +76,13 @@ def fine_tune(
     """
     model.to(device).train()
     kind = _precision(options.precision, device)
+    if device == "cpu" and kind != torch.float32:
+        model.set_attn_implementation("eager")  # torch's fused attention takes twice as long there, backwards
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.01)
     scaler = torch.amp.GradScaler(device, enabled=kind == torch.float16)
     weights = torch.tensor([weight_of(output) for output in OUTPUTS], device=device)
     taken = inputs_taken(model.forward)
-    of_epoch = math.ceil(len(rows) / options.batch)
+    of_epoch = math.ceil(len(_drawn(rows, options, 0)) / options.batch)
     steps = options.epochs * of_epoch
     name = hashlib.sha256(f"{run} {options} {steps}".encode()).hexdigest()
     begin = _resume(checkpoint, name, device, model=model, optimiser=optimiser, scaler=scaler)
@@ -119,12 +123,22 @@ def _loss(logits: Tensor, batch: Sequence[Row], weights: Tensor) -> Tensor:
 
 
 def _batches(rows: Sequence[Row], options: FineTuning, epoch: int) -> list[list[Row]]:
-    """All rows once, in batches of like length with their context: padding costs as much as text."""
+    """The epoch's rows once, in batches of like length with their context: padding costs as much as text."""
     chooser = random.Random(f"{options.seed} epoch {epoch}")
-    order = sorted(rows, key=lambda row: len("".join((row.text, *row.previous))) + chooser.uniform(0, 15))
+    order = sorted(
+        _drawn(rows, options, epoch), key=lambda row: len("".join((row.text, *row.previous))) + chooser.uniform(0, 15)
+    )
     batches = [list(order[i : i + options.batch]) for i in range(0, len(order), options.batch)]
     chooser.shuffle(batches)
     return batches
+
+
+def _drawn(rows: Sequence[Row], options: FineTuning, epoch: int) -> list[Row]:
+    plain = [row for row in rows if not (row.labels or row.hard)]
+    if options.plain is None or options.plain >= len(plain):
+        return list(rows)
+    telling = [row for row in rows if row.labels or row.hard]
+    return telling + random.Random(f"{options.seed} plain {epoch}").sample(plain, options.plain)
 
 
 def _cosine(share: float) -> float:
