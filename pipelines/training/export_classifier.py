@@ -78,6 +78,7 @@ def weigh(
 
 def _export_int8(model: Any, encode: Encoding, sample: Sequence[tuple[str, str]], file: Path) -> bool:
     """Whether it was written and agrees with the weights."""
+    model.set_attn_implementation("eager")  # fused attention is traced to a twelfth more of work
     names = inputs_taken(model.forward)
     arrays = encode(sample)
     inputs = tuple(torch.from_numpy(arrays[name]) for name in names)
