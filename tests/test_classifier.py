@@ -146,9 +146,8 @@ def test_weights_with_their_own_tokenizer_are_taken(copy: Path, classifier: Clas
 def test_a_changed_tokenizer_is_refused(copy: Path) -> None:
     file = copy / "tokenizer.json"
     tokenizer = json.loads(file.read_text("utf8"))
-    vocabulary = tokenizer["model"]["vocab"]
-    one, other = list(vocabulary)[100:102]
-    vocabulary[one], vocabulary[other] = vocabulary[other], vocabulary[one]
+    pieces = tokenizer["model"]["vocab"]
+    pieces[100], pieces[101] = pieces[101], pieces[100]
     file.write_text(json.dumps(tokenizer), "utf8")
     with pytest.raises(WrongModel, match="not the one its weights were trained with"):
         Classifier(str(copy))
