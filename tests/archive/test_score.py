@@ -357,7 +357,8 @@ def test_full_disk_stops_the_run_and_loses_nothing_that_was_committed(tmp_path: 
     assert "No space left" in done.stderr
     assert "set TMPDIR to a folder that has it" in done.stderr
     assert "Traceback" not in done.stderr
-    assert re.findall("([0-9]+) done before", done.stdout)[-1] == "10"
+    # The long one is decoded while the last short one is scored, which may not have been committed then.
+    assert re.findall("([0-9]+) done before", done.stdout)[-1] in ("9", "10")
 
 
 def test_table_on_disk_that_finds_no_room_says_so() -> None:
