@@ -19,7 +19,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 from models.classifier import OUTPUTS, Calibration, Classifier, normalise
 from models.encoding import LONGEST_INPUT, Encoding
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
-from pipelines.training.dataset import CORPUS, Row, read_rows
+from pipelines.training.dataset import CORPUS, Row, read_folder
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.examples import as_heard, pair_of
 from pipelines.training.export_classifier import export, weigh
@@ -241,7 +241,7 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> None:
     options = _arguments()
-    rows = read_rows(sorted(CORPUS.glob("*.jsonl")))
+    rows = read_folder(CORPUS)
     trained_on = [row for row in rows if row.split == "train"]
     saved_tokenizer = _tokenizer_of(options.pretrained) if options.pretrained else None
     made_before = saved_tokenizer if options.stage != "pretrain" or options.resume else None

