@@ -13,6 +13,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, get_args
@@ -71,6 +72,7 @@ class Training:
     batch: int = 6_000  # frames
     longest: int = WINDOW_FRAMES  # frames of speech in a window, at most
     threads: int = 2
+    precision: Literal["fp32", "bf16"] = "fp32"  # bf16: twice as fast where the processor multiplies it (AMX)
     seed: int = 0
 
 
@@ -344,6 +346,8 @@ def train(options: Training) -> None:
     chooser = random.Random(options.seed)
     vocabulary = Vocabulary.load(options.vocabulary)
     model = Recogniser(configuration(len(vocabulary)), len(vocabulary.syllables))
+    if options.precision == "bf16":  # the fused attention does not use AMX
+        model.whisper.set_attn_implementation("eager")
     if options.init and options.init.is_dir():
         from pipelines.training.import_transcriber import restore  # noqa: PLC0415 - it knows this model
 
@@ -365,7 +369,8 @@ def train(options: Training) -> None:
         decay = max(0.02, min(1.0, (1 - spent) / options.decay)) if options.decay else 1.0
         for group in optimiser.param_groups:
             group["lr"] = options.rate * min(1, (step + 1) / options.warmup) * decay
-        losses = model.losses(batch, options.stage)
+        with torch.autocast("cpu", torch.bfloat16) if options.precision == "bf16" else nullcontext():
+            losses = model.losses(batch, options.stage)
         loss = sum(WEIGHTS[name] * part for name, part in losses.items())
         optimiser.zero_grad()
         loss.backward()
@@ -420,6 +425,7 @@ if __name__ == "__main__":
     parser.add_argument("--batch", type=int, default=6_000, help="frames a batch")
     parser.add_argument("--longest", type=int, default=WINDOW_FRAMES, help="frames of speech in a window, at most")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--seed", type=int, default=0)
     chosen = vars(parser.parse_args())
     if texts := chosen.pop("texts"):
