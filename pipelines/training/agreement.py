@@ -1,6 +1,6 @@
 """The corpus's test split, read a second time by somebody who had not seen the first labels -> how far both agree.
 
-What two careful readings agree on is the most that can be asked of a classifier. Where they differ, a third one decided.
+What two careful readings agree on is the most that can be asked of a classifier. Where they differ, a third decided.
 """
 
 import json
