@@ -47,7 +47,7 @@ def create_app(settings: Settings, engine: Engine, executor_id: str | None, on_l
             jobs = JobQueue(database)
             stack.callback(jobs.close)
             metrics = Metrics()
-            metrics.watch(database)
+            metrics.watch(database, settings.worker_timeout_seconds)
             stack.enter_context(send_traces(settings, "service"))
             state = State(
                 settings=settings,

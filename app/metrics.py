@@ -13,6 +13,7 @@ from prometheus_client.registry import Collector
 from app.calls import Status
 from app.config import CannotStart, Settings
 from app.errors import Problem
+from app.heartbeats import Heartbeats
 from app.tables import calls, webhook_messages, workers
 from app.webhooks import State
 from pipelines.report import Report
@@ -39,8 +40,8 @@ class Metrics:
             "http_request_seconds", "Requests, by route and status", _SECONDS, "method", "route", "status"
         )
 
-    def watch(self, database: sa.Engine) -> None:
-        self._registry.register(_Waiting(database))
+    def watch(self, database: sa.Engine, worker_timeout_s: float) -> None:
+        self._registry.register(_Waiting(database, worker_timeout_s))
 
     def done(self, report: Report, took_s: float) -> None:
         heard = report.recording.duration
@@ -95,8 +96,9 @@ class Metrics:
 class _Waiting(Collector):
     """Asked anew at every reading, and the same whichever process is asked."""
 
-    def __init__(self, database: sa.Engine) -> None:
+    def __init__(self, database: sa.Engine, worker_timeout_s: float) -> None:
         self._database = database
+        self._heartbeats = Heartbeats(worker_timeout_s)
 
     def describe(self) -> list[GaugeMetricFamily]:
         return []  # else registering would ask the database
@@ -124,14 +126,15 @@ class _Waiting(Collector):
                 messages.add_metric([str(state)], connection.execute(query).scalar_one())
             oldest = connection.execute(sa.select(sa.func.min(c.received_at)).where(c.status == Status.QUEUED)).scalar()
             unsent = connection.execute(sa.select(sa.func.min(m.created_at)).where(m.state == State.PENDING)).scalar()
-            alive = connection.execute(sa.select(sa.func.count()).select_from(workers)).scalar_one()
+            beats = {row.executor_id: row.beats for row in connection.execute(sa.select(workers))}
         yield queue
         yield messages
         yield GaugeMetricFamily("callaudit_queue_oldest_seconds", "Age of the oldest queued call", value=_age(oldest))
         yield GaugeMetricFamily(
             "callaudit_webhook_oldest_seconds", "Age of the oldest pending message", value=_age(unsent)
         )
-        yield GaugeMetricFamily("callaudit_workers", "Processes that give signs of life", value=alive)
+        alive = self._heartbeats.alive(beats)
+        yield GaugeMetricFamily("callaudit_workers", "Processes that give signs of life", value=len(alive))
 
 
 def _age(since: datetime | None) -> float:

@@ -16,6 +16,7 @@ from dbos import DBOS
 from app import calls
 from app.config import CannotStart, Settings
 from app.database import open_database
+from app.heartbeats import Heartbeats
 from app.jobs import APPLICATION, QUEUE, VERSION, WORKFLOW, JobQueue, Scoring
 from app.keeping import remove_expired
 from app.logs import where
@@ -60,7 +61,7 @@ class Worker:
     def __init__(self, scoring: Scoring, jobs: JobQueue, executor_id: str) -> None:
         self._scoring, self._jobs, self._executor_id = scoring, jobs, executor_id
         self._timeout_s = scoring.settings.worker_timeout_seconds
-        self._seen: dict[str, tuple[int, float]] = {}
+        self._heartbeats = Heartbeats(self._timeout_s)
         self._expiry_due = 0.0
         self._keeper = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
         settings = scoring.settings
@@ -151,19 +152,15 @@ class Worker:
             forget_settled(scoring.database)
 
     def _alive(self) -> set[str]:
-        """Those whose beats went on lately by this process's clock, so that no two clocks are compared."""
-        now = time.monotonic()
+        """This worker among them. Those that are gone are forgotten, unless they beat again meanwhile."""
         with self._scoring.database.begin() as connection:
             beats = {row.executor_id: row.beats for row in connection.execute(sa.select(workers))}
+            alive = self._heartbeats.alive(beats) | {self._executor_id}
             for executor_id, count in beats.items():
-                known, since = self._seen.get(executor_id, (None, now))
-                if known != count:
-                    self._seen[executor_id] = (count, now)
-                elif now - since > self._timeout_s:
+                if executor_id not in alive:
                     gone = (workers.c.executor_id == executor_id, workers.c.beats == count)
                     connection.execute(sa.delete(workers).where(*gone))
-        fresh = {name for name in beats if now - self._seen[name][1] <= self._timeout_s}
-        return fresh | {self._executor_id}
+        return alive
 
 
 def work_until_stopped(settings: Settings, load_engine: Callable[[], Engine]) -> None:
@@ -178,7 +175,7 @@ def work_until_stopped(settings: Settings, load_engine: Callable[[], Engine]) ->
         jobs = JobQueue(database)
         stack.callback(jobs.close)
         metrics = Metrics()
-        metrics.watch(database)
+        metrics.watch(database, settings.worker_timeout_seconds)
         stack.enter_context(metrics.served(settings))
         stack.enter_context(send_traces(settings, "worker"))
         worker = Worker(Scoring(settings, load_engine(), database, recordings, metrics), jobs, executor_id)

@@ -23,7 +23,7 @@ def test_metrics_are_those_that_are_documented() -> None:
     database = sa.create_engine("sqlite://")
     metadata.create_all(database)
     metrics = Metrics()
-    metrics.watch(database)
+    metrics.watch(database, 30)
     exposed = set(re.findall(r"^# TYPE (\w+)", metrics.text().decode(), re.MULTILINE))
     database.dispose()
     documented = set(re.findall(r"^\| `(callaudit_\w+)` \|", OPERATIONS, re.MULTILINE))
