@@ -1,10 +1,14 @@
 """Recordings by tenant and the SHA-256 of their bytes, in a folder or a bucket; each is stored once."""
 
+import errno
+import logging
 import os
+import shutil
+import stat
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from uuid import uuid4
@@ -13,7 +17,11 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from app.config import CannotStart, Settings
+from app.errors import Refused
+from app.logs import where
 from app.tables import DEFAULT_TENANT
+
+_log = logging.getLogger(__name__)
 
 _LEFTOVER_AFTER_S = 24 * 3600
 
@@ -39,7 +47,7 @@ def media_type(head: bytes) -> str:
 
 
 class Recordings:
-    """A file appears under its hash whole or not at all."""
+    """A file appears under its hash whole or not at all. What fails at the place raises OSError."""
 
     def __init__(self, settings: Settings) -> None:
         """Raises CannotStart if the place cannot be used."""
@@ -58,31 +66,38 @@ class Recordings:
         target = self._path(tenant_id, sha256)
         if self._keyring.locks:
             self._lock(received)
-        self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
         if self._local:
+            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
             received.replace(target)
             _persist(Path(target).parent)
             return
         passing = f"{target}.{uuid4().hex}"
-        try:
-            self._files.put_file(str(received), passing)
-            self._files.mv(passing, target)
-        except BaseException:
-            if self._files.exists(passing):
-                self._files.rm_file(passing)
-            raise
+        with _asking_a_store():
+            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            try:
+                self._files.put_file(str(received), passing)
+                self._files.mv(passing, target)
+            except BaseException:
+                with suppress(Exception):  # what went wrong first is what is told
+                    self._files.rm_file(passing)
+                raise
         received.unlink()
 
     def forget(self, tenant_id: str, sha256: str) -> None:
-        path = self._path(tenant_id, sha256)
-        if self._files.exists(path):
-            self._files.rm_file(path)
+        with suppress(FileNotFoundError), _asking_a_store():
+            self._files.rm_file(self._path(tenant_id, sha256))
 
     def has(self, tenant_id: str, sha256: str) -> bool:
-        return bool(self._files.exists(self._path(tenant_id, sha256)))
+        try:
+            with _asking_a_store():
+                # Not by exists(), which of most file systems is False when they do not answer, too.
+                self._files.info(self._path(tenant_id, sha256))
+        except FileNotFoundError:
+            return False
+        return True
 
     def read(self, tenant_id: str, sha256: str, start: int, stop: int) -> Iterator[bytes]:
-        with self._files.open(self._path(tenant_id, sha256), "rb") as file:
+        with _asking_a_store(), self._files.open(self._path(tenant_id, sha256), "rb") as file:
             yield from self._keyring.open(file, start, stop)
 
     @contextmanager
@@ -93,8 +108,8 @@ class Recordings:
             yield Path(path)
             return
         # Without a name, so that nothing plain is left behind, however the process ends.
-        with TemporaryFile(dir=self.incoming) as copy, self._files.open(path, "rb") as stored:
-            for chunk in self._keyring.open(stored, 0, sys.maxsize):
+        with TemporaryFile(dir=self.incoming) as copy:
+            for chunk in self.read(tenant_id, sha256, 0, sys.maxsize):
                 copy.write(chunk)
             copy.flush()
             copy.seek(0)
@@ -115,18 +130,53 @@ class Recordings:
 
     def check(self) -> None:
         """Raises OSError if the place does not answer."""
-        self._files.ls(self._root, detail=False)
+        if self._local:
+            self._files.ls(self._root, detail=False)
+            return
+        bucket = self._root.partition("/")[0]
+        with _asking_a_store():
+            self._files.invalidate_cache(self._root)  # what was listed once may be gone
+            try:
+                self._files.info(self._root)
+            except FileNotFoundError:
+                if bucket in ("", self._root):
+                    raise
+                # Object stores know no empty folders. Keys for this prefix alone may not ask for its bucket.
+                with suppress(PermissionError):
+                    self._files.info(bucket)
 
     def _path(self, tenant_id: str, sha256: str) -> str:
         folder = "" if tenant_id == DEFAULT_TENANT else f"/tenants/{tenant_id}"
         return f"{self._root}{folder}/{sha256[:2]}/{sha256}"
 
 
+@contextmanager
+def _asking_a_store() -> Iterator[None]:
+    """Raises OSError for what the store's client raises of its own, as s3fs does when its endpoint is silent."""
+    try:
+        yield
+    except (OSError, Refused):
+        raise
+    except Exception as error:  # every store's client has its own errors
+        _log.warning("the store of recordings fails: %s", where(error))
+        raise OSError(errno.EIO, f"the store fails with {type(error).__name__}") from error
+
+
 def _clear(folder: Path) -> None:
-    """Uploads that a killed process left behind."""
-    for file in folder.iterdir():
-        if file.stat().st_mtime < time.time() - _LEFTOVER_AFTER_S:
-            file.unlink(missing_ok=True)
+    """What a killed process left behind: uploads, and folders in which something was made."""
+    for left in folder.iterdir():
+        try:
+            found = left.lstat()
+            if found.st_mtime >= time.time() - _LEFTOVER_AFTER_S:
+                continue
+            if stat.S_ISDIR(found.st_mode):
+                shutil.rmtree(left)
+            else:
+                left.unlink()
+        except FileNotFoundError:
+            continue  # another process was quicker
+        except OSError as error:
+            _log.warning("a leftover in %s cannot be removed: %s", folder, where(error))
 
 
 def _persist(folder: Path) -> None:
