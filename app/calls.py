@@ -11,7 +11,7 @@ from app import audit, conduct, review_queue, search, webhooks_outbox
 from app.audit import Action
 from app.database import hold
 from app.errors import Problem, refusal
-from app.tables import call_labels, call_verdicts, calls
+from app.tables import call_labels, call_verdicts, calls, case_recordings
 from models.call import Label
 from pipelines.report import Report, accused
 
@@ -143,6 +143,13 @@ def sent_since(engine: sa.Engine, key_prefix: str, since: datetime) -> int:
         return connection.execute(sa.select(sa.func.count()).select_from(calls).where(*mine)).scalar_one()
 
 
+def as_many_wait(engine: sa.Engine, most: int) -> bool:
+    """Whether so many calls, of all tenants together, wait to be scored."""
+    waiting = sa.select(calls.c.number).where(calls.c.status == Status.QUEUED).limit(most).subquery()
+    with engine.connect() as connection:
+        return connection.execute(sa.select(sa.func.count()).select_from(waiting)).scalar_one() >= most
+
+
 def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> list[Call]:
     """Newest first; `before` is the number of the last call of the page before this."""
     query = sa.select(*_SHOWN).where(calls.c.tenant_id == wanted.tenant_id)
@@ -167,24 +174,31 @@ def page(engine: sa.Engine, wanted: Wanted, before: int | None, size: int) -> li
 def remove(
     engine: sa.Engine, tenant_id: str, actor: str, call_id: str, forget_recording: Callable[[str, str], None]
 ) -> bool:
-    """Forgets the recording too, unless another call has the same; False if there is no such call.
+    """Forgets the recording too, and the sound made of it, unless another call has the same; False if there is no call.
 
     Raises Refused if the call is held.
     """
     mine = (calls.c.id == call_id, calls.c.tenant_id == tenant_id)
+    made = sa.select(case_recordings.c.sound_sha256).where(case_recordings.c.call_id == call_id)
     with engine.begin() as connection:
+        # A sound that is kept at the same moment either is seen here or finds no call any more.
+        hold(connection, f"call/{call_id}")
         sha256 = connection.execute(sa.select(calls.c.recording_sha256).where(*mine)).scalar()
         if sha256 is None:
             return False
-        hold(connection, f"{tenant_id}/{sha256}")
+        sound = connection.execute(made).scalar()
+        files = [sound, sha256] if sound else [sha256]
+        for file in sorted(files):  # in one order everywhere, or two removals could wait for each other
+            hold(connection, f"{tenant_id}/{file}")
         conduct.forget_call(connection, call_id)
         # A hold that comes at the same moment either is seen here or finds no call any more.
         if not connection.execute(sa.delete(calls).where(*mine, calls.c.held_because.is_(None))).rowcount:
             raise refusal(409, "call held", "the call is held, so nobody deletes it; an administrator can let it go")
         audit.record(connection, tenant_id, actor, Action.CALL_DELETED, call_id, recording_sha256=sha256)
-        if not _in_use(connection, tenant_id, sha256):
-            # Before the commit: if it fails now, the call is still there to be removed once more.
-            forget_recording(tenant_id, sha256)
+        for file in files:
+            if not _in_use(connection, tenant_id, file):
+                # Before the commit: if it fails now, the call is still there to be removed once more.
+                forget_recording(tenant_id, file)
     return True
 
 
@@ -295,8 +309,10 @@ def _read(connection: sa.Connection, query: sa.Select[*tuple[object, ...]]) -> l
 
 
 def _in_use(connection: sa.Connection, tenant_id: str, sha256: str) -> bool:
+    """As a recording, or as the sound made of one: whoever sends in a sound that they saved has one file for both."""
     same = sa.exists().where(calls.c.recording_sha256 == sha256, calls.c.tenant_id == tenant_id)
-    return bool(connection.execute(sa.select(same)).scalar())
+    sound = sa.exists().where(case_recordings.c.sound_sha256 == sha256, case_recordings.c.case_id == tenant_id)
+    return bool(connection.execute(sa.select(same | sound)).scalar())
 
 
 def _change(

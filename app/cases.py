@@ -284,6 +284,8 @@ def keep_sound(
 ) -> None:
     """Nothing is kept if the recording was deleted meanwhile."""
     with engine.begin() as connection:
+        hold(connection, f"call/{call_id}")  # a deletion is over, or will see this sound
+        hold(connection, f"{case_id}/{sha256}")  # and forgets no file that is placed here
         values = {"sound_sha256": sha256, "sound_bytes": size}
         if connection.execute(sa.update(case_recordings).where(*_mine(case_id, call_id)).values(values)).rowcount:
             place()
@@ -299,14 +301,8 @@ def remove_recording(
     actor: str = BORROWER,
 ) -> None:
     """With all that was made of it. Does nothing if it is not there. Raises Refused if it is held."""
-    query = sa.select(case_recordings.c.sound_sha256).where(*_mine(case_id, call_id))
-    with engine.connect() as connection:
-        row = connection.execute(query).one_or_none()
-    if row is None:
+    if not stored_calls.remove(engine, case_id, actor, call_id, forget_recording):
         return
-    if row.sound_sha256:
-        forget_recording(case_id, row.sound_sha256)
-    stored_calls.remove(engine, case_id, actor, call_id, forget_recording)
     try:
         drop_job(call_id)
     except sa.exc.SQLAlchemyError as error:

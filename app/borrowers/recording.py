@@ -25,6 +25,7 @@ from app.calls import Status
 from app.cases import Case, CaseRecording
 from app.corrections import Correction
 from app.deps import DatabaseDep, JobsDep, RecordingsDep
+from app.erasure import overwrite_deleted
 from app.page import WAVEFORM_BARS
 from app.pages import HEADERS, go
 from app.ranges import Asked, answer
@@ -178,6 +179,7 @@ def delete_recording(
     jobs: JobsDep,
 ) -> Response:
     cases.remove_recording(database, case.id, call_id, recordings.forget, jobs.drop)
+    overwrite_deleted(database)
     return go(f"{path_of(link)}?notice=recording_deleted")
 
 

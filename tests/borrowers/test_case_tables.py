@@ -2,7 +2,9 @@
 
 import hashlib
 import secrets
+import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,11 +12,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import soundfile
 import sqlalchemy as sa
 from pydantic import SecretStr
 
 from app import cases, corrections
 from app.borrowers.intake import Intake
+from app.borrowers.listening import Listener, new_locks
 from app.cases import Secrets, Told
 from app.config import Settings
 from app.corrections import Correction
@@ -101,6 +105,94 @@ def test_corrections_at_once_are_all_kept(intake: Intake, tmp_path: Path) -> Non
     kept = corrections.of_call(intake.database, call_id)[3]
     assert sorted(c.text for c in kept.all) == texts
     assert kept.unseen == kept.all[-2]
+
+
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0), (1, 2, 0)])
+def test_file_stays_until_the_last_recording_that_needs_it_goes(
+    intake: Intake, tmp_path: Path, order: tuple[int, ...]
+) -> None:
+    new, listener = Secrets.of(secrets.token_urlsafe(32)), listener_of(intake)
+    wav, flac = sound(tmp_path / "a.wav"), tmp_path / "a.flac"
+    samples, rate = soundfile.read(wav, dtype="int16")
+    soundfile.write(flac, samples, rate)
+    intake.take(new, [came(intake, wav.read_bytes()), came(intake, flac.read_bytes())], Told())
+    made = {listener.sound(new.case_id, one) for one in cases.recordings(intake.database, new.case_id)}
+    (mp3,) = (b"".join(intake.recordings.read(new.case_id, one.sha256, 0, sys.maxsize)) for one in made)
+    intake.take(new, [came(intake, mp3)], Told())  # who saved the sound sends it in as a recording
+
+    all_three = cases.recordings(intake.database, new.case_id)
+    assert all_three[2].recording_sha256 in {one.sha256 for one in made}
+    for number in order:
+        remove_recording(intake, new, all_three[number].call_id)
+        needed = {one.recording_sha256 for one in cases.recordings(intake.database, new.case_id)}
+        sounds = (cases.sound(intake.database, new.case_id, one.call_id) for one in all_three)
+        needed |= {one[0] for one in sounds if one}
+        assert files_of(intake, new) == needed
+    assert files_of(intake, new) == set()
+
+
+def test_sound_kept_while_its_recording_is_deleted_goes_too(intake: Intake, tmp_path: Path) -> None:
+    new = Secrets.of(secrets.token_urlsafe(32))
+    intake.take(new, [came(intake, sound(tmp_path / "a.wav").read_bytes())], Told())
+    (recording,) = cases.recordings(intake.database, new.case_id)
+    made = came(intake, b"a sound")
+    with ThreadPoolExecutor(1) as pool:
+
+        def place() -> None:
+            pool.submit(remove_recording, intake, new, recording.call_id)
+            time.sleep(0.5)  # the deletion comes as far as it gets beside this
+            intake.recordings.keep(made.path, new.case_id, made.sha256)
+
+        keep_sound(intake, new, recording.call_id, made, place)
+    assert cases.recordings(intake.database, new.case_id) == []
+    assert files_of(intake, new) == set()
+
+    late = came(intake, b"a sound")
+    keep_sound(
+        intake, new, recording.call_id, late, lambda: intake.recordings.keep(late.path, new.case_id, late.sha256)
+    )
+    assert files_of(intake, new) == set()
+
+
+def test_sound_kept_while_another_with_the_same_goes_stays(intake: Intake, tmp_path: Path) -> None:
+    new = Secrets.of(secrets.token_urlsafe(32))
+    intake.take(new, [came(intake, sound(tmp_path / f"{n}.wav").read_bytes()) for n in range(2)], Told())
+    going, staying = cases.recordings(intake.database, new.case_id)
+    made, again = came(intake, b"a sound"), came(intake, b"a sound")
+
+    def placed(file: Upload) -> Callable[[], None]:
+        return lambda: intake.recordings.keep(file.path, new.case_id, file.sha256)
+
+    keep_sound(intake, new, going.call_id, made, placed(made))
+    with ThreadPoolExecutor(1) as pool:
+
+        def forget(case_id: str, sha256: str) -> None:
+            if sha256 == made.sha256:
+                pool.submit(keep_sound, intake, new, staying.call_id, again, placed(again))
+                time.sleep(0.5)
+            intake.recordings.forget(case_id, sha256)
+
+        cases.remove_recording(intake.database, new.case_id, going.call_id, forget, intake.jobs.drop)
+    assert cases.sound(intake.database, new.case_id, staying.call_id) == (again.sha256, again.size)
+    assert files_of(intake, new) == {staying.recording_sha256, again.sha256}
+
+
+def listener_of(intake: Intake) -> Listener:
+    return Listener(intake.settings, intake.database, intake.recordings, new_locks())
+
+
+def keep_sound(intake: Intake, new: Secrets, call_id: str, made: Upload, place: Callable[[], None]) -> None:
+    cases.keep_sound(intake.database, new.case_id, call_id, sha256=made.sha256, size=made.size, place=place)
+
+
+def remove_recording(intake: Intake, new: Secrets, call_id: str) -> None:
+    cases.remove_recording(intake.database, new.case_id, call_id, intake.recordings.forget, intake.jobs.drop)
+
+
+def files_of(intake: Intake, new: Secrets) -> set[str]:
+    """The hashes of the case's files."""
+    kept = files_under(intake.settings.data_dir / "recordings" / "tenants" / new.case_id)
+    return {file.name for file in kept}
 
 
 def test_secrets_of_two_cases_have_nothing_in_common() -> None:

@@ -240,6 +240,22 @@ def test_one_recording_can_go_alone(site: Site) -> None:
     assert [r.call_id for r in site.recordings(made)] == [second]
 
 
+def test_words_of_a_recording_that_went_alone_are_in_no_file_of_the_database(site: Site) -> None:
+    words, corrected, lender = "这句话只在这段录音里说过", "这句更正只写过一次", "只填过一次的公司"
+    made = site.case(lender=lender)
+    assert site.add(made).status_code == 303
+    page = site.finish(made, Said(words, (Label.THREAT,)))
+    made.visitor.post(f"{page}/corrections", utterance="0", seen="0", speaker="collector", text=corrected)
+
+    def found() -> list[str]:
+        stored = [file.read_bytes() for file in site.program.data_dir.glob("callaudit.db*")]
+        return [said for said in (words, corrected, lender) if any(said.encode() in content for content in stored)]
+
+    assert found() == [words, corrected, lender]
+    assert made.visitor.post(f"{page}/delete").status_code == 303
+    assert found() == []
+
+
 @pytest.mark.parametrize("headers", [{"sec-fetch-site": "cross-site"}, {"origin": "https://evil.example"}])
 def test_form_from_another_site_does_nothing(site: Site, headers: dict[str, str]) -> None:
     made = site.case()
