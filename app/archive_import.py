@@ -21,6 +21,7 @@ from pipelines.archive.schemas import CALLS
 from pipelines.archive.store import Store
 from pipelines.archive.transcripts import CODEC
 from pipelines.archive.work import opened
+from pipelines.call_times import latest_call
 from pipelines.report import Report
 
 _SENDER = "archive import"
@@ -50,6 +51,8 @@ def import_calls(store: Store, source: str, database: sa.Engine, recordings: Rec
                 done.there += 1
             elif row["codec"] == CODEC:
                 done.skipped.append((name, "a transcript; the service keeps calls that can be heard"))
+            elif (at := row["called_at"]) and at > latest_call():
+                done.skipped.append((name, f"its called_at lies more than a day ahead ({at.isoformat()})"))
             elif why := _add(
                 row, call_id, _place(source, name), database=database, recordings=recordings, tenant_id=tenant_id
             ):

@@ -145,7 +145,11 @@ def short_clock(seconds: float) -> str:
 
 
 def local_time(at: datetime) -> str:
-    return at.astimezone(CHINA).strftime("%Y-%m-%d %H:%M")
+    try:
+        local = at.astimezone(CHINA)
+    except OverflowError:  # the calendar ends before that day does in China
+        local = datetime.max
+    return local.strftime("%Y-%m-%d %H:%M")
 
 
 def _static(package: str, prefix: str, name: str) -> StaticFile:

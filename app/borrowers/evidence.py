@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -38,6 +39,7 @@ _SUFFIXES = {"audio/wav": "wav", "audio/mpeg": "mp3", "audio/ogg": "ogg", "audio
 _SUFFIXES |= {"audio/mp4": "m4a", "audio/webm": "webm", "audio/x-ms-wma": "wma"}
 # Each takes all of the decoding and a typesetter; more at once would only be slower.
 _making = threading.Semaphore(2)
+_TURN_WITHIN_S = 5.0  # whoever waits keeps a thread from all other requests
 
 
 @router.get("/case/{link}/recordings/{call_id}/evidence.zip")
@@ -56,7 +58,7 @@ def evidence_bundle(
     gate.admit_bundle(address_of(request))
     report = report_of(database, recording.call_id)
     corrected = corrections.of_call(database, recording.call_id)
-    with _making, TemporaryDirectory(dir=recordings.incoming) as folder:
+    with _turn(), TemporaryDirectory(dir=recordings.incoming) as folder:
         out = Path(folder) / "evidence.zip"
         try:
             with recordings.as_file(case.id, recording.recording_sha256) as path:
@@ -117,6 +119,17 @@ async def verify_bundle(
     return pages.show(
         request, "verify.html", found=found, key=fingerprint(key), largest_bytes=settings.max_upload_bytes
     )
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
+    """Raises Trouble if others take too long."""
+    if not _making.acquire(timeout=_TURN_WITHIN_S):
+        raise Trouble(503, "busy", {"retry-after": "30"})
+    try:
+        yield
+    finally:
+        _making.release()
 
 
 def _stated(recording: CaseRecording) -> Stated:

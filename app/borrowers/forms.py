@@ -18,9 +18,11 @@ from starlette.types import Message
 from app.cases import Told
 from app.forms import Fields, clean, fields_of
 from app.incoming import Upload, persist
+from app.pages import CHINA
 from app.recordings import MEDIA_TYPE_BYTES
 from app.trouble import Trouble
 from models.errors import TooLarge
+from pipelines.call_times import latest_call
 
 _ENVELOPE_BYTES = 256 * 1024  # fields and boundaries come on top of the file
 # What a file picker offers; by name, too, since phones know no type of some of them.
@@ -30,6 +32,7 @@ RECORDINGS = (
 )
 LONGEST_LINE = 1000  # characters; names and numbers
 LONGEST_TEXT = 100_000  # a letter
+_EARLIEST = date(1970, 1, 1)
 
 
 @asynccontextmanager
@@ -69,6 +72,11 @@ async def received_files(
             file.path.unlink(missing_ok=True)
 
 
+async def hear_out(request: Request, largest_bytes: int) -> None:
+    """Drops a form that is refused unread. `largest_bytes`: of its files together."""
+    await _Counted(request, 0).hear_out(largest_bytes + _ENVELOPE_BYTES)
+
+
 def told_of(fields: Fields) -> tuple[Told, bool]:
     """What the borrower says of a call, and whether all of it could be kept as it was written."""
     on, at, file_time = _date(fields.get("called_on", "")), _time(fields.get("called_time", "")), ""
@@ -87,12 +95,13 @@ def told_of(fields: Fields) -> tuple[Told, bool]:
 
 
 def _date(written: str) -> str | None:
-    """None if it is no date; people also write 2026/3/5 and 2026年3月5日."""
+    """None if it is no date, or none of a call; people also write 2026/3/5 and 2026年3月5日."""
     if not written.strip():
         return ""
     found = re.fullmatch(r"\s*(\d{4})\D{1,2}(\d{1,2})\D{1,2}(\d{1,2})\D?\s*", written, re.ASCII)
     try:
-        return date(*map(int, found.groups())).isoformat() if found else None
+        day = date(*map(int, found.groups())) if found else None
+        return day.isoformat() if day and _EARLIEST <= day <= latest_call().astimezone(CHINA).date() else None
     except ValueError:
         return None
 

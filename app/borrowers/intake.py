@@ -9,9 +9,11 @@ from typing import Annotated
 from uuid import uuid4
 
 import sqlalchemy as sa
-from fastapi import Depends
+from fastapi import Depends, Request
+from starlette.concurrency import run_in_threadpool
 
 from app import calls, cases
+from app.borrowers.forms import hear_out
 from app.borrowers.uploads import handed_in, hashed
 from app.calls import NewCall
 from app.cases import Secrets, Told
@@ -133,4 +135,12 @@ def _intake(settings: SettingsDep, database: DatabaseDep, recordings: Recordings
     return Intake(settings, database, recordings, jobs)
 
 
-IntakeDep = Annotated[Intake, Depends(_intake)]
+async def _with_room(request: Request, intake: Annotated[Intake, Depends(_intake)]) -> Intake:
+    """Before the file is read, so that who is refused costs no disk. Raises Trouble."""
+    if await run_in_threadpool(calls.as_many_wait, intake.database, intake.settings.max_queued_calls):
+        await hear_out(request, intake.settings.borrower_upload_bytes)
+        raise Trouble(503, "busy", {"retry-after": "60"})
+    return intake
+
+
+IntakeDep = Annotated[Intake, Depends(_with_room)]

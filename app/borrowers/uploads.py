@@ -18,9 +18,10 @@ from fastapi import Request, Response
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
+from app import calls
 from app.borrowers.deps import GateDep, address_of
 from app.borrowers.route import pages_router
-from app.deps import RecordingsDep, SettingsDep
+from app.deps import DatabaseDep, RecordingsDep, SettingsDep
 from app.incoming import Upload
 from app.recordings import MEDIA_TYPE_BYTES
 from app.trouble import Trouble
@@ -33,6 +34,7 @@ _TUS = {"tus-resumable": "1.0.0"}
 _LOST_AFTER_S = 24 * 3600
 _UNFINISHED_AT_ONCE = 40  # times the largest file: what strangers leave unfinished must not fill the disk
 _WRITE_BYTES = 2**20
+_LET_GO_WITHIN_S, _LOOK_EVERY_S = 5.0, 0.1
 
 
 @router.options("")
@@ -42,7 +44,9 @@ def tell_protocol(settings: SettingsDep) -> Response:
 
 
 @router.post("")
-def begin_upload(request: Request, settings: SettingsDep, recordings: RecordingsDep, gate: GateDep) -> Response:
+def begin_upload(
+    *, request: Request, settings: SettingsDep, database: DatabaseDep, recordings: RecordingsDep, gate: GateDep
+) -> Response:
     length = request.headers.get("upload-length", "")
     if not re.fullmatch(r"\d{1,15}", length, re.ASCII):
         raise Trouble(400, "form")
@@ -50,9 +54,11 @@ def begin_upload(request: Request, settings: SettingsDep, recordings: Recordings
         raise TooLarge(settings.borrower_upload_bytes)
     if not int(length):
         raise EmptyRecording
+    if calls.as_many_wait(database, settings.max_queued_calls):
+        raise Trouble(503, "busy", {"retry-after": "60"})
     gate.admit_upload(address_of(request))
     _clear(recordings.incoming)
-    promised = sum(int(file.name.rpartition("-")[2]) for file in recordings.incoming.glob("upload-*-*"))
+    promised = sum(int(file.name.rpartition("-")[2]) for file in recordings.incoming.glob("upload-*-*[0-9]"))
     if promised + int(length) > _UNFINISHED_AT_ONCE * settings.borrower_upload_bytes:
         raise Trouble(503, "busy", {"retry-after": "600"})
     name = secrets.token_urlsafe(32)
@@ -104,7 +110,7 @@ def give_up(name: str, recordings: RecordingsDep) -> Response:
 def handed_in(folder: Path, name: str) -> Iterator[Upload | None]:
     """A finished upload, to be moved away; None if it is not there, as when it was handed in already.
 
-    Whoever hands it in at the same time waits. Raises Trouble if it is not finished.
+    Whoever hands it in at the same time waits, for some seconds. Raises Trouble if it is not finished or not let go.
     """
     try:
         path = _path(folder, name)
@@ -113,7 +119,7 @@ def handed_in(folder: Path, name: str) -> Iterator[Upload | None]:
         yield None
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, _LET_GO_WITHIN_S)
         if not path.exists():
             yield None
             return
@@ -150,13 +156,24 @@ def _length(path: Path) -> int:
 def _held(path: Path) -> Iterator[int]:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND)
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Trouble(423, "upload_elsewhere") from None
+        _lock(descriptor)
         yield descriptor
     finally:
         os.close(descriptor)
+
+
+def _lock(descriptor: int, within_s: float = 0.0) -> None:
+    """Raises Trouble if another holds it for longer: a request that waited on would keep a thread from all others."""
+    deadline = time.monotonic() + within_s
+    while True:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() >= deadline:
+                raise Trouble(423, "upload_elsewhere") from None
+            time.sleep(_LOOK_EVERY_S)
+        else:
+            return
 
 
 def _append(descriptor: int, content: bytes) -> None:

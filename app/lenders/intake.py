@@ -22,7 +22,6 @@ from app.jobs import JobQueue
 from app.lenders.schemas import Accepted, Metadata, ObjectCall
 from app.objects import Prefixes, fetch
 from app.recordings import Recordings, media_type
-from app.tables import calls as call_rows
 
 _log = logging.getLogger(__name__)
 
@@ -40,10 +39,7 @@ class Intake:
         """Before the recording is read, so that who is refused costs nothing; those who come at once may pass it."""
         self._refuse_over_quota()
         most = self.settings.max_queued_calls
-        waiting = sa.select(call_rows.c.number).where(call_rows.c.status == Status.QUEUED).limit(most).subquery()
-        with self.database.connect() as connection:
-            count = connection.execute(sa.select(sa.func.count()).select_from(waiting)).scalar_one()
-        if count >= most:
+        if calls.as_many_wait(self.database, most):
             detail = f"{most} calls wait to be scored and no more are taken; nothing was stored, send it again later"
             raise refusal(503, "queue full", detail, {"retry-after": "60"})
 

@@ -18,7 +18,7 @@ from app.keys import Role
 from app.reviews import Kind, NewReview, NothingToWithdraw, Review, Reviewed, Ruling
 from app.routes import tenant_router
 from models.call import KIND_OF_FORM, Label, Speaker
-from pipelines.redaction import redact_report
+from pipelines.redaction import redact, redact_report
 from pipelines.report import Report, UtterancePart
 
 _PREVIOUS_TURNS = 2  # as many as the classifier sees
@@ -74,12 +74,12 @@ class ShownReview(BaseModel):
     verdict: Ruling | None
     label: Label | None = Field(description="Primary label by this review; null where it has no verdict")
     labels: tuple[Label, ...]
-    note: str
+    note: str = Field(description="Redacted when read, unless the key has the role `unredacted`")
     reviewer: str = Field(description="key:PREFIX of the key that it came with")
     created_at: datetime
 
     @classmethod
-    def of(cls, review: Review) -> Self:
+    def of(cls, review: Review, *, redacted: bool) -> Self:
         primary = review.labels[0] if review.labels else Label.COMPLIANT
         return cls(
             id=review.id,
@@ -89,7 +89,7 @@ class ShownReview(BaseModel):
             verdict=review.verdict,
             label=primary if review.verdict is not None else None,
             labels=review.labels,
-            note=review.note,
+            note=redact(review.note) if redacted else review.note,
             reviewer=review.reviewer,
             created_at=review.created_at,
         )
@@ -130,19 +130,21 @@ def review_utterance(
     labels = reviews.labels_by(given.verdict, utterance, given.labels) if given.verdict else ()
     new = NewReview(call_id, index, given.kind, given.verdict, labels, given.note)
     try:
-        return ShownReview.of(reviews.add(database, caller.tenant_id, caller.name, new, report))
+        added = reviews.add(database, caller.tenant_id, caller.name, new, report)
     except NothingToWithdraw:
         raise refusal(409, "nothing to withdraw", "nothing of this key is in force for this utterance") from None
+    return ShownReview.of(added, redacted=False)  # as it was sent
 
 
 @router.get("/calls/{call_id}/reviews")
 def read_reviews(caller: Reading, call_id: str, database: DatabaseDep) -> CallReviews:
+    """Numbers and addresses in notes are masked, unless the key has the role `unredacted`."""
     _report(database, caller, call_id)
-    found = reviews.of_call(database, call_id)
+    found, redacted = reviews.of_call(database, call_id), not caller.may(Role.UNREDACTED)
     return CallReviews(
         verdict=reviews.current_verdict(database, call_id),
         disputed=sorted(reviews.disputed(found)),
-        reviews=[ShownReview.of(review) for review in found],
+        reviews=[ShownReview.of(review, redacted=redacted) for review in found],
     )
 
 

@@ -12,6 +12,7 @@ from pydantic import (
     Strict,
     StringConstraints,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -21,12 +22,14 @@ from app.errors import Problem
 from app.moments import Moment
 from app.plain_json import refuse_unclear
 from models.call import KINDS, Form, Judgement, Label
+from pipelines.call_times import refuse_ahead
 from pipelines.report import Report, Scores
 
 M = TypeVar("M", bound=BaseModel)
 
 _Name = Annotated[str, StringConstraints(min_length=1, max_length=200)]
 _Truth = Annotated[bool, Strict()]  # not 0 and not "off"
+_STORED = "stored"
 _IN_AN_ADDRESS = {"0": 0, "1": 1, "true": True, "false": False}
 
 
@@ -64,12 +67,20 @@ class Metadata(BaseModel):
     collector_id: _Name | None = None
     agency: _Name | None = None
     borrower_ref: _Name | None = None
-    called_at: Moment | None = Field(default=None, description="With its offset, as 2026-03-01T20:15:00+08:00")
+    called_at: Moment | None = Field(
+        default=None, description="With its offset, as 2026-03-01T20:15:00+08:00; at most a day ahead"
+    )
     direction: Literal["inbound", "outbound"] | None = None
     collector_channel: _Channel | None = Field(default=None, description="Which channel the collector speaks on")
     contact: Literal["borrower", "third_party"] | None = Field(default=None, description="Who was called")
     contact_refused: _Truth | None = Field(default=None, description="A third party asked not to be called again")
     agreed_hours: _Truth | None = Field(default=None, description="The borrower agreed to this hour")
+
+    @field_validator("called_at")
+    @classmethod
+    def _not_ahead(cls, sent: datetime | None, info: ValidationInfo) -> datetime | None:
+        # What is stored is shown as it is, from whenever it came.
+        return sent if sent is None or (info.context or {}).get(_STORED) else refuse_ahead(sent)
 
 
 class WrittenMetadata(Metadata):
@@ -110,7 +121,7 @@ class CallSummary(BaseModel):
             progress=round(call.progress, 3),
             received_at=call.received_at,
             finished_at=call.finished_at,
-            metadata=Metadata.model_validate_json(call.details),
+            metadata=Metadata.model_validate_json(call.details, context={_STORED: True}),
             labels=call.labels,
         )
 

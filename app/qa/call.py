@@ -88,7 +88,7 @@ def show_call(
     note: str = "",
 ) -> Response:
     reviewed = reviews.of_call(database, opened.call.id)
-    said = conversation(opened.report, reviewed)
+    said = conversation(opened.report, reviewed, redacted=opened.redacted)
     if not 0 <= at < len(said):
         at = first_to_decide(said) if part < 1 else min((part - 1) * UTTERANCES_A_PAGE, max(0, len(said) - 1))
     part = part_of(at)

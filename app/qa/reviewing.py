@@ -174,7 +174,7 @@ def _after(desk: Desk, index: int, said: str) -> Response:
 def _changed(desk: Desk, places: Iterable[int], said: str, status: int = 200) -> Response:
     """`said`: for a status line; with the utterances as they are now, without their forms."""
     pages, reviewed = pages_of(desk.request), desk.reviewed
-    told = conversation(desk.opened.report, reviewed)
+    told = conversation(desk.opened.report, reviewed, redacted=desk.opened.redacted)
     common = shared(desk.caller, desk.opened, desk.database, reviewed) | {"queue": "", "at": -1}
     parts = [
         {"index": place, "html": pages.write(desk.request, "one_utterance.html", one=told[place], **common)}

@@ -9,6 +9,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
+from pipelines.call_times import refuse_ahead
+
 _ZONE = "zone"
 
 
@@ -41,12 +43,14 @@ class Facts(BaseModel):
     @field_validator("called_at")
     @classmethod
     def _with_zone(cls, sent: datetime | None, info: ValidationInfo) -> datetime | None:
-        if sent is None or sent.tzinfo is not None:
-            return sent
+        if sent is None:
+            return None
+        if sent.tzinfo is not None:
+            return refuse_ahead(sent)
         zone = (info.context or {}).get(_ZONE)
         if zone is None:
             raise ValueError("has no offset; write one, as 2026-03-01T20:15:00+08:00, or give --time-zone")
-        return sent.replace(tzinfo=zone)
+        return refuse_ahead(sent.replace(tzinfo=zone))
 
 
 class BadFacts(Exception):

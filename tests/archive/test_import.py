@@ -6,7 +6,12 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from app.archive_import import import_calls
 from app.conduct_import import import_findings
+from app.config import Settings
+from app.database import open_database
+from app.recordings import Recordings
+from app.tables import DEFAULT_TENANT
 from models.call import Label
 from pipelines.archive.across import judge_conduct
 from pipelines.archive.errors import ArchiveError
@@ -88,6 +93,21 @@ def test_service_shows_imported_calls_and_findings_as_its_own(
     (hers,) = (finding for finding in findings if finding["collectors"] == ["c-1"])
     assert (hers["rule"]["id"], hers["calls"][0]["id"]) == ("cn-call-hours", known["id"])
     assert datetime.fromisoformat(hers["first_at"]) == NIGHT
+
+
+def test_call_of_a_day_to_come_is_left_out(tmp_path: Path) -> None:
+    made, content = nothing(), b"RIFFa.wav"
+    (tmp_path / "a.wav").write_bytes(content)
+    # As archives have them that were made before such times were refused.
+    late = Facts.model_construct(called_at=datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC))
+    add_report(made, "a.wav", late, report(TALK, hashlib.sha256(content).hexdigest()))
+    store, settings = Store(str(tmp_path / "archive")), Settings(data_dir=tmp_path / "data")
+    with store.writing("audio"):
+        store.commit(made)
+    with open_database(settings) as database:
+        done = import_calls(store, str(tmp_path), database, Recordings(settings), DEFAULT_TENANT)
+    assert (done.added, done.there) == (0, 0)
+    assert done.skipped == [("a.wav", "its called_at lies more than a day ahead (9999-12-31T23:59:59+00:00)")]
 
 
 def test_findings_that_do_not_tell_their_rules_are_not_imported(judged: tuple[Path, Store]) -> None:

@@ -244,6 +244,8 @@ def test_metadata_that_cannot_be_believed_stops_before_anything_is_scored(tmp_pa
     assert "'a' twice" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     table.write_text("path,called_at\nclip-000.wav,2026-03-01 20:15:00\n")
     assert "--time-zone" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
+    table.write_text("path,called_at\nclip-000.wav,2926-03-01T20:15:00+08:00\n")
+    assert "more than a day ahead" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     table.write_text("collector_id\nc-1\n")
     assert "neither path nor call_id" in _refused(tmp_path / "in", tmp_path / "out", metadata=str(table))
     table.write_bytes("path,agency\nclip-000.wav,北方\n".encode("gb18030"))

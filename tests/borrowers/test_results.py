@@ -1,6 +1,7 @@
 """What a borrower is shown of a recording, corrects in it, and takes away."""
 
 import re
+import socket
 import time
 import tomllib
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +20,8 @@ from app.errors import problem_of
 from app.words import Language, read_words
 from models.call import Label, Speaker
 from models.errors import TooLong
-from tests.borrowers.conftest import MadeCase, Site
+from tests.borrowers.conftest import MadeCase, Site, open_site
+from tests.conftest import Start
 from tests.lenders.conftest import Said
 from tests.test_problem_docs import call_errors
 
@@ -246,6 +248,25 @@ def test_bundle_is_whole_and_one_changed_byte_is_found(site: Site) -> None:
     assert "BEGIN PUBLIC KEY" in checker.get("/evidence-key.pem").text
     incoming = site.program.data_dir / "recordings" / ".incoming"
     assert not list(incoming.glob("tmp*"))
+
+
+def test_bundle_waits_some_seconds_only_for_others_to_be_made(start_program: Start, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent, ThreadPoolExecutor(2) as pool:
+        silent.settimeout(60)
+        authority = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        settings = {"CALLAUDIT_TIMESTAMP_URL": authority, "CALLAUDIT_THREADS": "1"}
+        program = start_program(tmp_path / "data", "serve", "--port", "0", "--no-worker", settings=settings)
+        for site in open_site(program, tmp_path):
+            made = site.case()
+            bundle = f"{site.finish(made, Said('您好'))}/evidence.zip"
+            others = [pool.submit(made.visitor.get, bundle) for _ in range(2)]
+            asking = [silent.accept()[0] for _ in others]
+            told = made.visitor.get(bundle)
+            for connection in asking:
+                connection.close()
+            assert ["证据包没有做成" in other.result().text for other in others] == [True, True]
+            assert (told.status_code, "现在有点忙" in told.text) == (503, True)
+            assert int(told.headers["retry-after"]) > 0
 
 
 def test_hour_of_conversation_is_light_and_quick(site: Site) -> None:

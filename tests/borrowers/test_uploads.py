@@ -14,6 +14,7 @@ import pytest
 
 from tests.borrowers.conftest import MadeCase, Site, Visitor, open_site
 from tests.conftest import CALLS, Start
+from tests.lenders.conftest import Said
 from tests.test_decode import as_silk, tones
 
 PIECE = {"content-type": "application/offset+octet-stream", "tus-resumable": "1.0.0"}
@@ -81,12 +82,33 @@ def test_unfinished_upload_is_no_recording_yet(site: Site) -> None:
     assert offset_of(visitor, address) == 1000
 
 
+def test_form_that_names_an_upload_in_the_making_waits_some_seconds_only(site: Site) -> None:
+    content, visitor = site.sound().read_bytes(), site.visitor()
+    address, server = begin(visitor, len(content)).headers["location"], urlsplit(site.url)
+    with socket.create_connection((server.hostname or "", server.port or 0)) as line:
+        head = f"PATCH {address} HTTP/1.1\r\nhost: {server.netloc}\r\ncontent-length: 1000\r\nupload-offset: 0\r\n"
+        line.sendall(f"{head}content-type: application/offset+octet-stream\r\n\r\n".encode() + content[:500])
+        time.sleep(0.5)
+        answer = hand_in(visitor, address)
+    assert answer.status_code == 423
+    assert "另一个页面正在传" in answer.text
+
+
 def test_upload_takes_no_more_than_it_promised(site: Site) -> None:
     visitor = site.visitor()
     address = begin(visitor, 10).headers["location"]
     assert piece(visitor, address, b"x" * 11, 0).status_code == 413
     assert visitor.client.delete(address).status_code == 204
     assert visitor.client.head(address).status_code == 404
+
+
+def test_upload_that_is_being_encrypted_is_in_nobodys_way(site: Site) -> None:
+    visitor = site.visitor()
+    being_locked = site.program.data_dir / "recordings" / ".incoming" / f"upload-{'a' * 64}-1000.locked"
+    being_locked.write_bytes(b"half")
+    answer = begin(visitor, 10)
+    being_locked.unlink()
+    assert answer.status_code == 201, answer.text
 
 
 def test_upload_of_another_cannot_be_guessed(site: Site) -> None:
@@ -149,6 +171,16 @@ def test_recording_is_kept_though_its_date_is_not_understood(site: Site) -> None
     assert "没有看懂或太长" in page.text
     (stored,) = site.recordings(MadeCase(visitor, answer.headers["location"].partition("?")[0], ""))
     assert (stored.told.called_on, len(stored.told.lender)) == ("", 1000)
+
+
+@pytest.mark.parametrize("written", ["2062-03-05", "9999-12-31", "0001-01-01"])
+def test_date_on_which_nobody_called_is_not_believed(site: Site, written: str) -> None:
+    visitor = site.visitor()
+    answer = visitor.send(site.sound(), called_on=written, called_time="03:00", file_time=f"{written}T03:00")
+    assert answer.status_code == 303
+    assert "没有看懂或太长" in visitor.get(answer.headers["location"]).text
+    (stored,) = site.recordings(MadeCase(visitor, answer.headers["location"].partition("?")[0], ""))
+    assert (stored.told.called_on, stored.told.file_time) == ("", "")
 
 
 # As a phone's browser sends what its recorder shares: no page of ours comes before it, and no cookie.
@@ -249,3 +281,30 @@ def test_strangers_bring_neither_too_large_nor_too_many_files(narrow: Site) -> N
         assert "retry-after" in answer.headers
         assert "分钟" in answer.text
     assert visitor.get(first.headers["location"]).status_code == 200  # what was received is still there
+
+
+@pytest.fixture(scope="module")
+def full(start_program: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("full")
+    settings = {"CALLAUDIT_MAX_QUEUED_CALLS": "1", "CALLAUDIT_THREADS": "1"}
+    program = start_program(folder / "data", "serve", "--port", "0", "--no-worker", settings=settings)
+    yield from open_site(program, folder)
+
+
+def test_full_queue_takes_nothing_more_from_strangers(full: Site) -> None:
+    made, visitor, sound = full.case(), full.visitor(), full.sound(60)
+    before = full.files()
+    content = sound.read_bytes()
+    for answer in (
+        visitor.send(sound),
+        full.add(made),
+        shared(visitor, content),
+        begin(visitor, len(content)),
+        visitor.post("/cases", once=visitor.once(), upload="A" * 43),
+    ):
+        assert answer.status_code == 503
+        assert "现在有点忙" in answer.text
+        assert int(answer.headers["retry-after"]) > 0
+    assert full.files() == before
+    full.finish(made, Said("您好"))
+    assert full.add(made).status_code == 303

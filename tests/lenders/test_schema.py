@@ -20,6 +20,7 @@ METHODS = ["PATCH"]
 # Requests that fit the schema and get these answers nevertheless, since no schema can say what else is wanted.
 UNSAID = {
     "POST /v1/calls": ("400 415 422", "the body must be a recording, and an object must lie in an agreed bucket"),
+    "POST /v1/calls:batch": ("422", "no call is made later than tomorrow"),
     "POST /v1/keys": ("422", "the time at which a key expires must be in the future"),
     "POST /v1/utterances/classify": ("422", "'previous' must be as long as 'texts'"),
     "POST /v1/calls/{call_id}/utterances/{index}/reviews": ("422", "which verdict takes labels, and what takes a note"),

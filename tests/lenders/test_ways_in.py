@@ -4,6 +4,7 @@ import json
 import threading
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from pathlib import Path
 from socketserver import StreamRequestHandler, ThreadingTCPServer
@@ -310,6 +311,21 @@ def test_prefixes_are_each_tenants_own() -> None:
     assert known.of("north") == ["s3://north/in/", "s3://all/north/"]
     assert known.of("south") == ["s3://all/south/", "file:///srv/south/"]
     assert Prefixes.read("").of("north") == []
+
+
+def test_call_of_a_day_to_come_is_refused_on_every_way_in(tenant: Tenant, tone: Path) -> None:
+    wav = {"headers": {"content-type": "audio/wav"}, "content": tone.read_bytes()}
+    for hours, status in ((23, 202), (25, 422)):
+        known = {"called_at": (datetime.now(UTC) + timedelta(hours=hours)).isoformat()}
+        form = {"files": {"file": tone.read_bytes()}, "data": {"metadata": json.dumps(known)}}
+        for sent in ({"params": known, **wav}, form):
+            answer = tenant.post("/v1/calls", **sent)
+            assert answer.status_code == status, answer.text
+    expect_problem(answer, 422, "lies more than a day ahead")
+    known = {"called_at": "9999-12-31T23:59:59Z"}
+    wanted = {"object": "s3://bucket/a.wav", "metadata": known}
+    expect_problem(tenant.post("/v1/calls", json=wanted), 422, "called_at")
+    expect_problem(tenant.post("/v1/calls:batch", json={"calls": [wanted]}), 422, "called_at")
 
 
 def test_form_says_the_same_as_an_address(tenant: Tenant, tone: Path) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+import sqlalchemy as sa
 from fastapi import FastAPI
 from hypothesis import given
 from hypothesis import strategies as st
@@ -22,6 +23,7 @@ from app.qa import charts
 from app.qa.charts import Rate
 from app.qa.dashboard import read_conduct_rules
 from app.qa.dashboard_tables import Reader, as_csv
+from app.tables import calls as rows
 from app.words import Language, read_words
 from models.call import Label, Speaker
 from pipelines.conduct import Call, load_rules
@@ -195,6 +197,26 @@ def test_days_are_chosen_and_what_is_no_day_is_told(seen: Seen) -> None:
         page = seen.page(query)
         assert "The dates were not understood" in page
         assert "10 calls, of which 2 hold abuse" in page
+
+
+def test_call_of_a_day_to_come_breaks_no_page_and_moves_no_period(house: House) -> None:
+    office = house.office()
+    analyst = office.analyst()
+    made(office, "2026-03-02 10:00", THREAT, collector_id="c-1")
+    late = [made(office, f"{year}-12-31 23:59", THREAT, collector_id="c-1") for year in (2062, 9999)]
+    # The last moment of the calendar in UTC is no moment in China.
+    end = {"direction": "outbound", "called_at": "9999-12-31T23:59:59Z"}
+    with office.database.begin() as connection:
+        changed = sa.update(rows).where(rows.c.id == late[1])
+        at = datetime.fromisoformat(end["called_at"])
+        connection.execute(changed.values(called_at=at, details=json.dumps(end)))
+    head, *counted = Seen(office, analyst, []).table("collectors")
+    assert (head[1], [row[1] for row in counted]) == ("Calls", ["1"])
+    for path in (f"/qa/calls/{late[1]}", "/qa", "/qa/dashboard", "/qa/dashboard?until=2999-12-31"):
+        assert analyst.get(path).status_code == 200, path
+    assert "9999-12-31 23:59" in analyst.get(f"/qa/calls/{late[1]}").text
+    assert analyst.rest("GET", f"/v1/calls/{late[1]}").json()["metadata"]["called_at"] == end["called_at"]
+    assert len(analyst.rest("GET", "/v1/calls").json()["calls"]) == 3
 
 
 def test_page_holds_no_more_than_it_may(seen: Seen) -> None:

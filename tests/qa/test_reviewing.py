@@ -251,6 +251,23 @@ def test_what_is_private_is_masked_and_silent_but_for_the_role_unredacted(office
     }
 
 
+def test_notes_are_masked_but_for_the_role_unredacted(office: Office, call_id: str) -> None:
+    number, masked = "回拨 13800138000", "回拨 ***********"
+    reader, whole = office.analyst(), office.analyst(*REVIEWER, Role.UNREDACTED)
+    path = f"/v1/calls/{call_id}/utterances/1/reviews"
+    sent = reader.rest("POST", path, json={"kind": "note", "note": number})
+    assert sent.json()["note"] == number
+    for analyst, shown, hidden in ((reader, masked, number), (whole, number, masked)):
+        (given,) = stored(analyst, call_id)["reviews"]
+        assert given["note"] == shown
+        page = analyst.get(f"/qa/calls/{call_id}?at=1").text
+        assert (shown in page, hidden in page) == (True, False)
+    changed = whole.get(f"/qa/calls/{call_id}/news?since=0").json()["changed"][0]["html"]
+    assert number in changed
+    by_script = review(reader, call_id, 1, SCRIPT, save="threat").json()["changed"][0]["html"]
+    assert (masked in by_script, number in by_script) == (True, False)
+
+
 def test_sound_of_a_deleted_call_is_gone_at_once(office: Office, call_id: str) -> None:
     analyst, chief = office.analyst(), office.analyst(Role.READ, Role.ADMIN)
     assert analyst.get(f"/qa/calls/{call_id}/sound").status_code == 200
