@@ -9,7 +9,9 @@ COPY constraints.txt pyproject.toml README.md ./
 COPY models models
 COPY pipelines pipelines
 COPY app app
-RUN pip install --no-cache-dir --constraint constraints.txt .
+# Of pyproject.toml, with commas: docker build --build-arg EXTRAS=ray,s3 --tag callaudit .
+ARG EXTRAS=
+RUN pip install --no-cache-dir --constraint constraints.txt ".${EXTRAS:+[$EXTRAS]}"
 
 FROM python:3.11-slim-bookworm
 # Chinese glyphs for printed reports; Debian's own version of the release will do.

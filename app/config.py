@@ -4,7 +4,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError
+from pydantic import AfterValidator, BeforeValidator, Field, HttpUrl, SecretStr, ValidationError, ValidationInfo
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from app.encryption import Keyring
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     import sqlalchemy as sa
 
 Network = IPv4Network | IPv6Network
+
+_BORROWER_UPLOAD_BYTES = 100 * 2**20
 
 
 class CannotStart(Exception):
@@ -51,6 +53,13 @@ def _networks(given: object) -> object:
         raise ValueError("must be networks with commas, as 10.0.0.0/8,192.168.1.0/24") from None
 
 
+def _within_upload(size: int, info: ValidationInfo) -> int:
+    """What the pages take is decoded under the limit of all uploads."""
+    if size > info.data.get("max_upload_bytes", size):
+        raise ValueError(f"must not be above CALLAUDIT_MAX_UPLOAD_BYTES, which is {info.data['max_upload_bytes']}")
+    return size
+
+
 class Settings(BaseSettings):
     """How this deployment runs. Method options live beside the methods."""
 
@@ -80,7 +89,9 @@ class Settings(BaseSettings):
 
     borrower_pages: Literal["auto", "on", "off"] = "auto"
     borrower_days: int = Field(default=30, ge=1, le=3650)
-    borrower_upload_bytes: int = Field(default=100 * 2**20, gt=0)
+    borrower_upload_bytes: Annotated[int, AfterValidator(_within_upload)] = Field(
+        default_factory=lambda known: min(_BORROWER_UPLOAD_BYTES, known["max_upload_bytes"]), gt=0
+    )
     borrower_uploads_per_hour: int = Field(default=20, ge=1)
 
     conduct_rules: Path | None = None
@@ -129,5 +140,7 @@ def read_settings() -> Settings:
     try:
         return Settings()
     except ValidationError as error:
-        wrong = (f"CALLAUDIT_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in error.errors())
+        # A default that another setting decides is not told of besides that setting's own fault.
+        faults = [fault for fault in error.errors() if fault["type"] != "default_factory_not_called"]
+        wrong = (f"CALLAUDIT_{str(fault['loc'][0]).upper()}: {fault['msg']}" for fault in faults)
         raise CannotStart("; ".join(wrong)) from None

@@ -23,6 +23,7 @@ from app.errors import Refused
 from app.migration_state import newest, reached
 from app.recordings import Recordings
 from app.tables import DEFAULT_TENANT
+from app.timestamping import read_roots
 from models.errors import ModelError
 
 _LEAST_FREE = 2**30  # bytes: decoding an hour of two channels takes half of it
@@ -50,6 +51,7 @@ def examine(settings: Settings, host: str, port: int) -> Iterator[Finding]:
         ("migration", lambda: _migration(settings)),
         ("storage", lambda: _storage(settings)),
         ("disk", lambda: _disk(settings)),
+        ("timestamps", lambda: _timestamps(settings)),
         ("clock", lambda: _clock(settings)),
         ("port", lambda: _service_port(host, port)),
         ("metrics", lambda: _metrics_port(settings)),
@@ -132,6 +134,15 @@ def _disk(settings: Settings) -> str:
         if free < least:
             raise Wrong(f"{told[-1]}, less than {least / 2**30:.1f} GiB; make room")
     return ", ".join(told)
+
+
+def _timestamps(settings: Settings) -> str:
+    """The authority is not asked. Raises CannotStart."""
+    roots = read_roots(settings.timestamp_roots)
+    believed = f"root certificates to check timestamps against: {len(roots)}"
+    if settings.timestamp_url is None:
+        return f"bundles get none (CALLAUDIT_TIMESTAMP_URL is not set); {believed}"
+    return f"bundles get one from {settings.timestamp_url}; {believed}"
 
 
 def _clock(settings: Settings) -> str:

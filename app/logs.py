@@ -11,6 +11,12 @@ from typing import Literal
 
 Format = Literal["auto", "json", "text"]
 
+# These tell of every request and every job at INFO, with query strings and addresses, or at DEBUG of every bucket, key
+# and file.
+_CHATTY = (
+    *("uvicorn", "uvicorn.error", "dbos", "httpx", "httpcore2", "faster_whisper", "alembic"),
+    *("fsspec", "s3fs", "aiobotocore", "botocore", "urllib3"),
+)
 _TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 # Nothing but calls has such an id.
 _CALL_ID = re.compile(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b")
@@ -22,8 +28,7 @@ def log_to_stderr(level: str, form: Format = "auto") -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(_Text(_TEXT) if text else _Json())
     logging.basicConfig(level=level, handlers=[handler], force=True)
-    # These tell of every request and every job at INFO, with query strings and addresses.
-    for chatty in ("uvicorn", "uvicorn.error", "dbos", "httpx", "httpcore2", "faster_whisper", "alembic", "fsspec"):
+    for chatty in _CHATTY:
         logging.getLogger(chatty).setLevel(max(logging.WARNING, logging.getLevelName(level)))
     # DBOS gives itself a handler with a form of its own, unless there is one.
     dbos = logging.getLogger("dbos")

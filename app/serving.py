@@ -18,6 +18,7 @@ from app.keys import any_made
 from app.main import create_app
 from app.patience import patient
 from app.recordings import Recordings
+from app.timestamping import read_roots
 from app.worker import claim_executor
 from pipelines.score import Engine
 
@@ -27,6 +28,7 @@ def serve_http(settings: Settings, load_engine: Callable[[], Engine], host: str,
     with ExitStack() as stack:
         listener = stack.enter_context(_bound(host, port))
         on_loopback = is_loopback(listener.getsockname()[0])
+        read_roots(settings.timestamp_roots)  # else the first bundle would tell that they cannot be read
         with open_database(settings) as database:
             Recordings(settings)
             locked = any_made(database)

@@ -40,6 +40,7 @@ def test_settings_come_from_the_environment_and_stay_as_they_are(monkeypatch: py
         ("CALLAUDIT_DATABASE_URL", "mysql://somewhere/db"),
         ("CALLAUDIT_EXECUTOR_ID", "../evil"),
         ("CALLAUDIT_LOG_LEVEL", "LOUD"),
+        ("CALLAUDIT_BORROWER_UPLOAD_BYTES", str(512 * 2**20 + 1)),
     ],
 )
 def test_wrong_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
@@ -47,6 +48,18 @@ def test_wrong_setting_is_named_in_one_line(monkeypatch: pytest.MonkeyPatch, nam
     with pytest.raises(CannotStart, match=name) as error:
         read_settings()
     assert "\n" not in str(error.value)
+    assert str(error.value).count(": ") == 1
+
+
+def test_borrowers_may_send_no_more_than_anyone(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert read_settings().borrower_upload_bytes == 100 * 2**20
+    monkeypatch.setenv("CALLAUDIT_MAX_UPLOAD_BYTES", "1000")
+    assert read_settings().borrower_upload_bytes == 1000
+    monkeypatch.setenv("CALLAUDIT_BORROWER_UPLOAD_BYTES", "999")
+    assert read_settings().borrower_upload_bytes == 999
+    monkeypatch.setenv("CALLAUDIT_BORROWER_UPLOAD_BYTES", "1001")
+    with pytest.raises(CannotStart, match="CALLAUDIT_MAX_UPLOAD_BYTES, which is 1000"):
+        read_settings()
 
 
 def test_password_of_the_database_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:

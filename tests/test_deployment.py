@@ -1,6 +1,8 @@
 """No engine builds the image here; what would break it quietly is read from its files."""
 
 import re
+import subprocess
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -31,6 +33,20 @@ def test_image_runs_as_nobody_special_and_copies_what_is_there() -> None:
     }
     assert copied == let_in
     assert all((ROOT / name).exists() for name in copied)
+
+
+def test_image_has_the_extras_that_it_is_built_with() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text("utf8")
+    assert dockerfile.index("\nARG EXTRAS=\n") > dockerfile.index("COPY app app")
+    (install,) = re.findall(r"^RUN pip (install .+ --constraint .+)$", dockerfile, re.MULTILINE)
+    for extras, source in (("", "."), ("ray,s3", ".[ray,s3]")):
+        shell = ["sh", "-c", f"echo {install}"]
+        told = subprocess.run(shell, env={"EXTRAS": extras}, capture_output=True, text=True, check=True).stdout
+        assert told.split()[-1] == source
+    known = tomllib.loads((ROOT / "pyproject.toml").read_text("utf8"))["project"]["optional-dependencies"]
+    documented = re.findall(r"--build-arg EXTRAS=(\S+)", (ROOT / "docs/archive.md").read_text("utf8"))
+    assert documented
+    assert {extra for named in documented for extra in named.split(",")} <= set(known)
 
 
 def test_compose_sets_only_settings_that_exist() -> None:

@@ -372,6 +372,8 @@ def test_locked_database_refuses_uploads_and_still_answers_questions(small_servi
         ({"CALLAUDIT_DATA_DIR": "/dev/null"}, "/dev/null"),
         ({"CALLAUDIT_RECORDINGS_URL": "gopher://x"}, "CALLAUDIT_RECORDINGS_URL"),
         ({"CALLAUDIT_CONCURRENCY": "none"}, "CALLAUDIT_CONCURRENCY"),
+        ({"CALLAUDIT_TIMESTAMP_ROOTS": "/no/such/roots.pem"}, "CALLAUDIT_TIMESTAMP_ROOTS=/no/such/roots.pem"),
+        ({"CALLAUDIT_TIMESTAMP_ROOTS": "README.md"}, "CALLAUDIT_TIMESTAMP_ROOTS=README.md: no certificates"),
     ],
 )
 def test_service_that_cannot_run_says_so_in_one_line(tmp_path: Path, settings: dict[str, str], words: str) -> None:

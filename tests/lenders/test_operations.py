@@ -193,7 +193,7 @@ def test_readiness_names_the_database_that_is_missing(postgres: str, engine: Eng
         assert client.get("/readyz").status_code == 200
 
 
-PARTS = ["models", "database", "migration", "storage", "disk", "clock", "port", "metrics"]
+PARTS = ["models", "database", "migration", "storage", "disk", "timestamps", "clock", "port", "metrics"]
 
 
 @pytest.fixture
@@ -244,14 +244,16 @@ def test_command_tells_one_line_a_check_and_fails_if_one_is_wrong(tmp_path: Path
             CALLAUDIT_ASR_MODEL="/nowhere",
             CALLAUDIT_DATABASE_URL="postgresql://me:hunter2@127.0.0.1:1/calls",
             CALLAUDIT_RECORDINGS_URL="/dev/null/recordings",
+            CALLAUDIT_TIMESTAMP_ROOTS="/no/such/roots.pem",
         )
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert [line.split()[1] for line in lines] == PARTS
     wrong = {line.split()[1] for line in lines if line.startswith("WRONG")}
-    assert wrong == {"models", "database", "migration", "storage", "clock", "port"}
+    assert wrong == {"models", "database", "migration", "storage", "timestamps", "clock", "port"}
     assert "CALLAUDIT_ASR_MODEL" in lines[0]
-    assert "another program" in lines[6]
+    assert "another program" in lines[PARTS.index("port")]
+    assert "CALLAUDIT_TIMESTAMP_ROOTS=/no/such/roots.pem" in lines[PARTS.index("timestamps")]
     assert "hunter2" not in done.stdout + done.stderr
     assert "Traceback" not in done.stderr
 
