@@ -213,8 +213,8 @@ def _torch(folder: Path, device: str) -> Callable[[Arrays], Logits]:
 
     try:
         model = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
-    except (OSError, ValueError) as error:
-        raise ModelNotFound(_SETTING, str(folder), f"transformers cannot load it ({error})") from error
+    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last: a torch built without CUDA
+        raise ModelNotFound(_SETTING, str(folder), f"transformers cannot load it on {device} ({error})") from error
     if device == "cpu":
         model = model.float()  # half precision is for disks and GPUs
     taken = inputs_taken(model.forward)
@@ -237,7 +237,11 @@ def inputs_taken(forward: Callable[..., Any]) -> list[str]:
 def _has_gpu() -> bool:
     import ctranslate2  # noqa: PLC0415 - knows without loading torch
 
-    return bool(ctranslate2.get_cuda_device_count())
+    if not ctranslate2.get_cuda_device_count():
+        return False
+    import torch  # noqa: PLC0415
+
+    return torch.cuda.is_available()  # a torch built for CPUs sees no GPU
 
 
 def _sigmoid(value: float | np.floating) -> float:

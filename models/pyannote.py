@@ -4,13 +4,14 @@ import hashlib
 import os
 from collections.abc import Sequence
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 import numpy as np
 
 from models.call import SAMPLE_RATE, Channel
 from models.errors import ModelNotFound
 from models.speakers import Span, Voiced
-from models.weights import Weights
+from models.weights import Weights, sha256_of
 
 _SETTING = "CALLAUDIT_SPEAKERS"
 _DEFAULT = "pyannote/speaker-diarization-community-1"
@@ -43,28 +44,38 @@ class Pyannote:
         on_gpu = device == "cuda" or (device == "auto" and torch.cuda.is_available())
         self._pipeline.to(torch.device("cuda" if on_gpu else "cpu"))
         self._torch = torch
-        self.weights = _weights(chosen)
+        self.weights = weights_of(chosen)
 
     def __call__(self, channel: Channel, speech: Sequence[Span]) -> list[Voiced]:
         sound = channel.samples.read(0, len(channel.samples))
         waveform = self._torch.from_numpy(np.ascontiguousarray(sound))[None]
         found = self._pipeline({"waveform": waveform, "sample_rate": SAMPLE_RATE}, max_speakers=2)
         turns = getattr(found, "speaker_diarization", found).itertracks(yield_label=True)
-        spans = [(float(turn.start), float(turn.end), str(label)) for turn, _, label in turns]
-        names = sorted({label for _, _, label in spans})
-        if len(names) != 2:
-            return []
-        return [
-            Voiced(start, end, _LOG_ODDS if label == names[1] else -_LOG_ODDS) for start, end, label in sorted(spans)
-        ]
+        return voices([(float(turn.start), float(turn.end), str(label)) for turn, _, label in turns], speech)
 
 
-def _weights(name: str) -> Weights:
-    """The hub's models lie in its cache under many names, so the name and the program's version stand for them."""
-    from pathlib import Path  # noqa: PLC0415
+def voices(turns: Sequence[tuple[float, float, str]], speech: Sequence[Span]) -> list[Voiced]:
+    """Of turns (start, end, name) what lies within the spans of speech; empty where it has not two names."""
+    within = [
+        (max(start, first), min(end, last), name)
+        for start, end, name in turns
+        for first, last in speech
+        if min(end, last) > max(start, first)
+    ]
+    names = sorted({name for _, _, name in within})
+    if len(names) != 2:
+        return []
+    return [Voiced(start, end, _LOG_ODDS if name == names[1] else -_LOG_ODDS) for start, end, name in sorted(within)]
 
+
+def weights_of(name: str) -> Weights:
+    """Hashes a folder's files. The hub's models lie in its cache under many names, so the name and the program's
+    version stand for them.
+    """
     try:
         release = version("pyannote.audio")
     except PackageNotFoundError:
         release = "unknown"
+    if Path(name).is_dir():
+        return Weights(Path(name), name, release, sha256_of(Path(name), "**/*"))
     return Weights(Path(name), name, release, hashlib.sha256(f"{name} {release}".encode()).hexdigest())

@@ -20,7 +20,12 @@ from models.errors import ModelNotFound
 from models.weights import find_weights
 
 _SETTING = "CALLAUDIT_ASR_MODEL"
-_NEEDED = ("model.bin", "config.json")
+# Without tokenizer.json faster-whisper takes another model's from the hub.
+_NEEDED = ("model.bin", "config.json", "tokenizer.json")
+_REMEDY = (
+    "a whole one is made by: ct2-transformers-converter --model NAME --output_dir FOLDER "
+    "--copy_files tokenizer.json preprocessor_config.json"
+)
 WHISPER_WINDOW_S = 30.0
 _ROUNDING = SAMPLE_RATE // 1000  # faster-whisper rounds times to milliseconds
 
@@ -75,7 +80,7 @@ class Transcriber:
 
         `compute_type`: a number format of CTranslate2; `default` is int8 on a CPU, on a GPU as the model was saved.
         """
-        self.weights = find_weights(_SETTING, model, _NEEDED)
+        self.weights = find_weights(_SETTING, model, _NEEDED, _REMEDY)
         chosen = decoding or Decoding()
         # A model that was trained on less than Whisper's 30 s, or tends to loop, says so in its card.
         trained_s = float(self.weights.card.get("longest_window_s", WHISPER_WINDOW_S))
@@ -92,6 +97,10 @@ class Transcriber:
             )
         except (RuntimeError, ValueError) as error:
             raise ModelNotFound(_SETTING, model, f"it cannot be loaded ({error})") from error
+        takes, given = self._whisper.model.n_mels, self._whisper.feature_extractor.mel_filters.shape[0]
+        if takes != given:  # faster-whisper gives 80 where no preprocessor_config.json says otherwise
+            why = f"it takes {takes} mels and its preprocessor_config.json, or the lack of one, gives {given}"
+            raise ModelNotFound(_SETTING, model, f"{why} ({_REMEDY})")
 
     @property
     def compute_type(self) -> str:

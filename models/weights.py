@@ -21,10 +21,11 @@ class Weights:
     card: Mapping[str, Any] = field(default_factory=dict)  # what card.json says; empty where there is none
 
 
-def find_weights(setting: str, name: str, needed: tuple[str, ...]) -> Weights:
+def find_weights(setting: str, name: str, needed: tuple[str, ...], remedy: str = "") -> Weights:
     """`name` is "bundled/…" for a model that ships, a local folder, or a repository of the Hugging Face hub.
 
-    Raises ModelNotFound, naming `setting`, if it cannot be had or lacks one of the `needed` files.
+    Raises ModelNotFound, naming `setting`, if it cannot be had or lacks one of the `needed` files; `remedy` says how
+    they are got.
     """
     if name.startswith("bundled/"):
         folder = BUNDLED / name.removeprefix("bundled/")
@@ -36,9 +37,9 @@ def find_weights(setting: str, name: str, needed: tuple[str, ...]) -> Weights:
         folder = _download(setting, name)
     missing = [file for file in needed if not (folder / file).is_file()]
     if missing:
-        raise ModelNotFound(setting, name, f"the folder lacks {', '.join(missing)}")
+        raise ModelNotFound(setting, name, f"the folder lacks {', '.join(missing)}{remedy and f' ({remedy})'}")
     card = _card(folder)
-    return Weights(folder, name, str(card["version"]) if card else "unversioned", _sha256(folder), card)
+    return Weights(folder, name, str(card["version"]) if card else "unversioned", sha256_of(folder), card)
 
 
 def _download(setting: str, name: str) -> Path:
@@ -59,11 +60,14 @@ def _card(folder: Path) -> dict[str, Any]:
     return dict(json.loads(file.read_text("utf8"))) if file.is_file() else {}
 
 
-def _sha256(folder: Path) -> str:
-    """Over names and contents of the files, in order, so that a changed tokenizer changes it too."""
+def sha256_of(folder: Path, files: str = "*") -> str:
+    """Over names and contents of the files that match, in order, so that a changed tokenizer changes it too."""
     digest = hashlib.sha256()
-    for file in sorted(path for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")):
-        digest.update(file.name.encode() + b"\0")
+    for file in sorted(path for path in folder.glob(files) if path.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name.startswith(".") or "/." in name:
+            continue
+        digest.update(name.encode() + b"\0")
         with file.open("rb") as content:
             digest.update(hashlib.file_digest(content, "sha256").digest())
     return digest.hexdigest()

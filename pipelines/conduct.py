@@ -1,5 +1,6 @@
 """A borrower's calls -> findings of conduct that only several calls together show."""
 
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from typing import Annotated, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 DEFAULT_RULES = Path(__file__).with_name("conduct.yaml")
 
@@ -28,6 +29,16 @@ def _known_zone(name: str) -> str:
 
 
 Zone = Annotated[str, AfterValidator(_known_zone)]
+
+
+def _clock_time(value: object) -> object:
+    """YAML reads 22:00 without quotes as 1320, of which pydantic makes a time in UTC. Rules are kept with seconds."""
+    if not isinstance(value, str) or not re.fullmatch(r"[0-9]{2}:[0-9]{2}(:[0-9]{2})?", value):
+        raise ValueError(f'{value!r} is no local time; write HH:MM within quotes, as "22:00"')
+    return value
+
+
+ClockTime = Annotated[time, BeforeValidator(_clock_time)]
 
 
 class _Part(BaseModel):
@@ -53,8 +64,8 @@ class _Rule(_Part):
 
 class ForbiddenHours(_Rule):
     check: Literal["forbidden_hours"]
-    begin: time = Field(alias="from")
-    until: time
+    begin: ClockTime = Field(alias="from")
+    until: ClockTime
     unless_agreed: bool = False
 
 

@@ -7,10 +7,12 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel
 
+from models.simplified import simplified
 from pipelines.report import Report
 
 MASK = "*"
@@ -67,9 +69,10 @@ def private_spans(text: str, joining: Joining = Joining()) -> list[Span]:
 
 def private_spans_of_call(texts: Sequence[str], joining: Joining = Joining()) -> list[list[Span]]:
     """Of consecutive utterances, whose numbers may be spread over several of them."""
-    numbers = [_numbers(text) for text in texts]
-    found = [[*_marked(text), *_long(text, runs, joining)] for text, runs in zip(texts, numbers, strict=True)]
-    for index, run in _spread(texts, numbers, joining):
+    plain = ["".join(map(_simplified_character, text)) for text in texts]
+    numbers = [_numbers(text) for text in plain]
+    found = [[*_marked(text), *_long(text, runs, joining)] for text, runs in zip(plain, numbers, strict=True)]
+    for index, run in _spread(plain, numbers, joining):
         found[index].append(Span(Private.NUMBER, run.start, run.stop))
     return [_without_overlap(spans) for spans in found]
 
@@ -115,6 +118,15 @@ def _redacted(part: BaseModel) -> BaseModel:
     """By the names of its fields, so that no part of a report that comes to have words is forgotten here."""
     words = {name: value for name in _WORDS if isinstance(value := getattr(part, name, None), str)}
     return part.model_copy(update={name: redact(value) for name, value in words.items()})
+
+
+@lru_cache(maxsize=10_000)
+def _simplified_character(character: str) -> str:
+    """One for one, unlike whole phrases, so that what is found in simplified text has its place in the given one."""
+    if character.isascii() or "\ud800" <= character <= "\udfff":  # half a pair of UTF-16 is no character
+        return character
+    plain = simplified(character)
+    return plain if len(plain) == 1 else character
 
 
 _DIGITS = {

@@ -137,20 +137,23 @@ def _evidence(segment: Segment, words: Sequence[Word], text: str) -> Evidence:
 def _sentences(words: Sequence[Word], splitting: Splitting) -> Iterator[list[Word]]:
     sentence: list[Word] = []
     for word in words:
-        length = sum(len(w.text) for w in sentence)
         if sentence and word.start - sentence[-1].end > splitting.pause_s:
             yield sentence
             sentence = []
-        elif length + len(word.text) > splitting.longest:
+        elif _length(sentence) + len(word.text) > splitting.longest:
             cut = _clause_end(sentence)
             yield sentence[:cut]
             sentence = sentence[cut:]
         sentence.append(word)
-        if word.text[-1:] in _SENTENCE_END and length + len(word.text) > splitting.shortest:
+        if word.text[-1:] in _SENTENCE_END and _length(sentence) > splitting.shortest:
             yield sentence
             sentence = []
     if sentence:
         yield sentence
+
+
+def _length(words: Sequence[Word]) -> int:
+    return sum(len(word.text) for word in words)
 
 
 def _clause_end(words: Sequence[Word]) -> int:

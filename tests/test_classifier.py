@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from models.call import KIND_OF_FORM, KINDS, Label
 from models.classifier import TOKENIZER_SHA256, Classifier, normalise
@@ -179,6 +180,21 @@ def test_weights_and_their_export_say_the_same(copy: Path, classifier: Classifie
     exact = Classifier(str(copy), device="cpu")(texts)
     for a, b in zip(exact, classifier(texts), strict=True):
         assert np.allclose(list(a.scores.values()), list(b.scores.values()), atol=0.1)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has a GPU")
+def test_a_torch_without_gpus_is_told_and_auto_takes_the_export(copy: Path) -> None:
+    with pytest.raises(ModelNotFound, match=r"CALLAUDIT_CLASSIFIER=.*cannot load it on cuda"):
+        Classifier(str(copy), device="cuda")
+    assert Classifier(str(copy), device="auto")(["好的"])
+
+
+def test_weights_of_another_shape_are_refused(copy: Path) -> None:
+    (copy / "model.onnx").unlink()
+    config = json.loads((copy / "config.json").read_text("utf8"))
+    (copy / "config.json").write_text(json.dumps({**config, "intermediate_size": 8}), "utf8")
+    with pytest.raises(ModelNotFound, match="cannot load it on cpu"):
+        Classifier(str(copy), device="cpu")
 
 
 def test_a_missing_folder_names_the_setting() -> None:

@@ -1,6 +1,7 @@
 """The grammar of the corpus: what it writes, and what it says of a rule that is wrong."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ import pytest
 
 from models.call import KIND_OF_FORM, KINDS, Form
 from pipelines.training.diversity import Texts, distinct_ngrams, near_duplicates, self_bleu
-from pipelines.training.grammar import CORPUS, BadGrammar, Grammar, Row, read_grammar, utterances
+from pipelines.training.grammar import CORPUS, BadGrammar, Grammar, Row, Speaking, read_grammar, utterances
 
 _SLOTS = """
 [slots]
@@ -105,6 +106,14 @@ def test_a_grammar_with_too_little_to_say_asks_for_more(tmp_path: Path) -> None:
     (tmp_path / "grammar.toml").write_text(_SLOTS + group, encoding="utf-8")
     with pytest.raises(BadGrammar, match="rules of threat give 1 distinct utterances of 17"):
         list(utterances(read_grammar(tmp_path), 100, seed=1))
+
+
+def test_choices_before_and_after_the_sentence_are_made(tmp_path: Path) -> None:
+    manner = _SLOTS.replace("lead = []", 'lead = ["(喂|哎)，"]').replace("tail = []", 'tail = ["，{when}(啊|吧)"]')
+    (tmp_path / "grammar.toml").write_text(manner + _GROUP + 'says = ["还钱"]\n', encoding="utf-8")
+    always = Speaking(threat=0, insult=0, third_party_contact=0, lead=1, tail=1, regional=0, unpunctuated=0)
+    (row,) = utterances(read_grammar(tmp_path), 1, seed=1, speaking=always)
+    assert re.fullmatch("(喂|哎)，还钱，(今天|明天下午)(啊|吧)[。！]?", row["text"])
 
 
 def test_diversity_tells_repetition_from_variety() -> None:

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from pipelines.redaction import MASK, Private, mask, private_spans, private_spans_of_call, redact
+from models.call import Label, Speaker
+from pipelines.redaction import MASK, Private, mask, private_spans, private_spans_of_call, redact, redact_report
+from pipelines.report import RecordingPart, Report, Scores, UtterancePart, summarise
 
 HERE = Path(__file__).parent
 PRIVATE = [json.loads(line) for line in (HERE / "data" / "redaction" / "private.jsonl").read_text("utf8").splitlines()]
@@ -86,7 +88,33 @@ def test_number_spread_over_turns_is_hidden_and_the_turns_between_are_not() -> N
     assert shown == ["我电话是***", "嗯", "****", "****，没了"]
 
 
-_TALK = st.text(alphabet="零一二三幺洞拐456 ,，要吧个Xx@点com京A号栋路元年嗯\n\0😀", max_size=60)
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("驗證碼是1234", "驗證碼是****"),
+        ("車牌是粵B12345", "車牌是*******"),
+        ("幸福路三號院二號樓", "幸福路******"),
+        ("abc艾特qq點com", MASK * 11),
+        ("欠了兩萬塊，十二號還", "欠了兩萬塊，十二號還"),
+    ],
+)
+def test_traditional_characters_hide_no_less_than_simplified_ones(text: str, shown: str) -> None:
+    assert redact(text) == shown
+
+
+def test_raw_text_in_traditional_characters_is_masked_as_the_text_beside_it() -> None:
+    heard = UtterancePart(
+        index=0, channel=0, speaker=Speaker.BORROWER, speaker_confidence=1.0, start=0.0, end=2.0,
+        text="验证码是1234", raw_text="驗證碼是1234", label=Label.COMPLIANT, labels=(),
+        scores=Scores(threat=0, insult=0, third_party_contact=0), asr_confidence=0.9, needs_review=False,
+    )  # fmt: skip
+    recording = RecordingPart(sha256="0" * 64, duration=2, channels=1, codec="pcm_s16le")
+    report = Report(recording=recording, models=(), utterances=(heard,), summary=summarise([heard]))
+    (said,) = redact_report(report).utterances
+    assert (said.text, said.raw_text) == ("验证码是****", "驗證碼是****")
+
+
+_TALK = st.text(alphabet="零一二三幺洞拐456 ,，要吧个Xx@点com京A号栋路元年嗯\n\0😀點號滬\ud800", max_size=60)
 
 
 @given(_TALK)

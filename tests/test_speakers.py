@@ -1,11 +1,13 @@
 import json
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.call import SAMPLE_RATE, Channel, Segment, Speaker, Utterance, Word
 from models.errors import ModelNotFound
+from models.pyannote import voices, weights_of
 from models.speakers import WIDTH, Embeddings, Voiced, mel_power, two_means
 from pipelines.decode import decode
 from pipelines.score import EngineOptions, load_engine
@@ -133,6 +135,27 @@ def test_a_doubtful_voice_stays_unknown_in_a_call_whose_roles_are_known() -> Non
 def test_voices_that_say_alike_stay_unknown() -> None:
     said = [spoken("喂", -5.0), spoken("喂", 5.0)]
     assert {u.speaker for u in assign_speakers(said, [0.5, 0.5], channels=1)} == {Speaker.UNKNOWN}
+
+
+def test_voices_of_pyannote_lie_within_the_speech_and_are_two() -> None:
+    turns = [(0.0, 3.0, "B"), (2.5, 5.0, "A"), (7.0, 9.0, "C")]
+    assert voices(turns, [(0.5, 2.0), (2.2, 4.0)]) == [
+        Voiced(0.5, 2.0, 4.0),
+        Voiced(2.2, 3.0, 4.0),
+        Voiced(2.5, 4.0, -4.0),
+    ]
+    assert voices(turns, [(0.5, 2.0)]) == []
+
+
+def test_a_folder_of_pyannote_is_known_by_its_files(tmp_path: Path) -> None:
+    part = tmp_path / "segmentation" / "pytorch_model.bin"
+    part.parent.mkdir()
+    part.write_bytes(b"1")
+    before = weights_of(str(tmp_path)).sha256
+    part.write_bytes(b"2")
+    assert weights_of(str(tmp_path)).sha256 != before
+    part.write_bytes(b"1")
+    assert weights_of(str(tmp_path)).sha256 == before
 
 
 @pytest.mark.skipif("pyannote" in sys.modules, reason="pyannote is installed")

@@ -69,6 +69,22 @@ def test_a_missing_folder_names_the_setting() -> None:
         Transcriber("/nowhere")
 
 
+def test_a_folder_without_its_tokenizer_is_refused_and_told_how_to_get_it(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BUNDLED / "transcriber", tmp_path / "transcriber"))
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(ModelNotFound, match=r"lacks tokenizer\.json .*--copy_files tokenizer\.json"):
+        Transcriber(str(folder))
+
+
+def test_a_model_of_other_mels_than_it_would_be_given_is_refused(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BUNDLED / "transcriber", tmp_path / "transcriber"))
+    (folder / "preprocessor_config.json").unlink()
+    assert Transcriber(str(folder)).again([np.zeros(SAMPLE_RATE, np.float32)])
+    (folder / "preprocessor_config.json").write_text('{"feature_size": 128}')
+    with pytest.raises(ModelNotFound, match=r"takes 80 mels.* gives 128 .*--copy_files .*preprocessor_config\.json"):
+        Transcriber(str(folder))
+
+
 def test_voices_keep_their_bounds_within_their_padded_segments() -> None:
     with decode(CALL) as recording:
         segments = list(Transcriber()(recording.channels[0]))

@@ -20,6 +20,12 @@ def test_a_pause_ends_an_utterance_and_keeps_its_times() -> None:
     assert (first.end, second.start) == (0.4, 2.4)
 
 
+def test_a_short_sentence_after_a_pause_stays_with_what_follows() -> None:
+    words = (Word(0.0, 2.0, "您欠款已经逾期了", 0.9), Word(4.0, 4.4, "喂？", 0.9), Word(4.4, 4.8, "请说", 0.9))
+    said = [u.text for u in split([Segment(0.0, 4.8, words, -0.1, 0.0)], 0)]
+    assert said == ["您欠款已经逾期了", "喂？请说"]
+
+
 def test_no_utterance_is_longer_than_eighty_characters() -> None:
     pieces = list(split([segment("还款" * 120)], 0))
     assert "".join(u.text for u in pieces) == "还款" * 120

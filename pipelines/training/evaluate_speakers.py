@@ -47,8 +47,8 @@ class Diarization:
 
 @dataclass(frozen=True, slots=True)
 class CallFigures:
-    """Of one call. `right`: share of utterances with the right role, of all, unknown ones included; None: the call
-    has no roles.
+    """Of one call. `right_…` and `unknown_heard` are shares of the true turns that an utterance overlaps, as
+    `right_roles` counts them; None: the call has no roles.
     """
 
     name: str
@@ -56,7 +56,7 @@ class CallFigures:
     diarization: Diarization | None  # None: speakers have a channel each
     right_read: float | None  # from perfect transcripts
     right_heard: float | None  # from sound
-    unknown_heard: float | None  # share of utterances whose speaker stays unknown
+    unknown_heard: float | None  # whose speaker stays unknown
 
 
 def measure(

@@ -243,7 +243,7 @@ def _spoken(rule: Rule, grammar: Grammar, speaking: Speaking, chance: random.Ran
     if manner.lead and chance.random() < speaking.lead:
         text = expand(chance.choice(manner.lead), grammar.slots, chance) + text
     if manner.tail and not text.endswith("？") and chance.random() < speaking.tail:
-        text += chance.choice(manner.tail)
+        text += expand(chance.choice(manner.tail), grammar.slots, chance)
     if chance.random() < speaking.regional:
         for standard, local in chance.choice(list(grammar.regional.values())).items():
             text = text.replace(standard, local)

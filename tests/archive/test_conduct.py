@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipelines.conduct import DEFAULT_RULES, BadRules, Call, Finding, findings, load_rules, unjudged
+from pipelines.conduct import DEFAULT_RULES, BadRules, Call, Finding, Rules, findings, load_rules, unjudged
 
 SHANGHAI = ZoneInfo("Asia/Shanghai")
 RULES = load_rules()
@@ -152,6 +152,8 @@ def test_crowded_hours_are_those_that_counting_every_hour_finds(minutes: list[in
         ("schema: 1", "schema: 2", "schema"),
         ("status: house", "status: sure", "status"),
         ('from: "22:00"', 'from: "25:00"', "from"),
+        ('from: "22:00"', "from: 22:00", '1320 is no local time; write HH:MM within quotes, as "22:00"'),
+        ('until: "08:00"', 'until: "08:00+08:00"', "until: Value error, '08:00+08:00' is no local time"),
         ("rules:", "rules: [", "not YAML"),
         ("effective:", "effektive:", "effective"),
     ],
@@ -163,6 +165,10 @@ def test_rules_that_cannot_be_used_are_told(tmp_path: Path, old: str, new: str, 
     with pytest.raises(BadRules) as told:
         load_rules(tmp_path / "rules.yaml")
     assert why in str(told.value)
+
+
+def test_rules_kept_as_json_are_read_back() -> None:
+    assert Rules.model_validate_json(RULES.model_dump_json(by_alias=True)) == RULES
 
 
 def test_every_default_rule_names_its_source_and_status() -> None:
