@@ -7,8 +7,10 @@ is harmless, and DBOS keeps nothing of a call but its id.
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TypeVar
 
 import sqlalchemy as sa
@@ -24,10 +26,11 @@ from app.logs import where
 from app.metrics import Metrics
 from app.recordings import Recordings
 from app.traces import span
-from models.errors import CallError
+from models.call import Recording
+from models.errors import CallError, NoSpace, UnreadableFile
 from pipelines.decode import decode
 from pipelines.report import Report
-from pipelines.score import Engine, score
+from pipelines.score import Engine, Progress, score
 
 _log = logging.getLogger(__name__)
 
@@ -40,6 +43,7 @@ VERSION = "1"
 _MOST_ATTEMPTS = 5
 _PROGRESS_EVERY_S = 0.5
 _LONGEST_PAUSE_S = 5.0
+_OUTAGE_S = 600.0  # a store's failover takes minutes; a disk too small for one call must not hold up the rest
 _ENDED = ["SUCCESS", "ERROR", "CANCELLED", "MAX_RECOVERY_ATTEMPTS_EXCEEDED"]
 _AT_ONCE = 500
 
@@ -73,8 +77,9 @@ class JobQueue:
         return [(workflow.workflow_id, workflow.executor_id) for workflow in found]
 
     def take_away(self, call_id: str) -> None:
-        """From a worker that is dead."""
-        self._client.resume_workflow(call_id, queue_name=QUEUE)
+        """From a worker that is dead. Does nothing if the call was removed meanwhile."""
+        with suppress(dbos_error.DBOSNonExistentWorkflowError):
+            self._client.resume_workflow(call_id, queue_name=QUEUE)
 
     def ended(self) -> list[str]:
         found = self._client.list_workflows(
@@ -116,6 +121,7 @@ class Scoring:
     stopping: threading.Event = field(default_factory=threading.Event)
     running: set[str] = field(default_factory=set)
     given_back: list[str] = field(default_factory=list)
+    outage_s: float = _OUTAGE_S  # for so long a call waits for its recording
 
     def __call__(self, call_id: str) -> None:
         self.running.add(call_id)
@@ -176,12 +182,44 @@ class Scoring:
             if not ours:
                 raise _NotOurs
 
-        with (
-            self.recordings.as_file(attempt.tenant_id, attempt.recording_sha256) as path,
-            decode(path, decode_limits(self.settings)) as recording,
-        ):
+        with self._recording(attempt, progress) as recording:
             progress(0.0)
             return score(recording, self.engine, collector_channel=attempt.collector_channel, progress=progress)
+
+    @contextmanager
+    def _recording(self, attempt: Attempt, progress: Progress) -> Iterator[Recording]:
+        """Waits while the store is away or the disk is full, so that the queue does not run dry into failures."""
+        give_up_at, pause = time.monotonic() + self.outage_s, 1.0
+        with ExitStack() as files:
+            while True:
+                try:
+                    path = files.enter_context(self.recordings.as_file(attempt.tenant_id, attempt.recording_sha256))
+                    recording = files.enter_context(decode(path, decode_limits(self.settings)))
+                    break
+                except (OSError, NoSpace, UnreadableFile) as error:
+                    if not self._may_pass(error):
+                        raise
+                    if time.monotonic() >= give_up_at:
+                        if problem_of(error).status == HTTPStatus.INSUFFICIENT_STORAGE:
+                            raise
+                        told = f"the recordings' store was away for {self.outage_s:.0f} s; send the call again later"
+                        raise refusal(503, "recordings unavailable", told) from error
+                    _log.warning("call %s waits %.0f s for its recording: %s", attempt.call_id, pause, where(error))
+                    files.close()  # what was copied takes no room while the call waits
+                self.stopping.wait(pause)
+                progress(0.0)
+                pause = min(2 * pause, _LONGEST_PAUSE_S)
+            yield recording
+
+    def _may_pass(self, error: Exception) -> bool:
+        """Whether it is about the store or the disk, and not about this recording."""
+        if isinstance(error, FileNotFoundError | UnreadableFile):
+            try:
+                self.recordings.check()
+            except OSError:
+                return True
+            return False
+        return True
 
     def _insist(self, change: Callable[[], T]) -> T:
         """A database that is away for a while must not cost a call its report."""

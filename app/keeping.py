@@ -44,16 +44,18 @@ def remove_expired(
     engine: sa.Engine, forget_recording: Callable[[str, str], None], drop_job: Callable[[str], None]
 ) -> int:
     """How many calls went, and borrowers' cases. What cannot be removed is left for the next time."""
-    removed = cases.remove_expired(engine, forget_recording, drop_job)
-    for tenant_id, call_id in _expired(engine, datetime.now(UTC)):
-        try:
-            removed += calls.remove(engine, tenant_id, "retention", call_id, forget_recording)
-            drop_job(call_id)
-        except (OSError, Refused, sa.exc.SQLAlchemyError) as error:
-            _log.warning("expired call %s is still there: %s", call_id, where(error))
     idempotency.forget_old(engine)
-    if removed:
-        overwrite_deleted(engine)
+    removed = cases.remove_expired(engine, forget_recording, drop_job)
+    try:
+        for tenant_id, call_id in _expired(engine, datetime.now(UTC)):
+            try:
+                removed += calls.remove(engine, tenant_id, "retention", call_id, forget_recording)
+                drop_job(call_id)
+            except (OSError, Refused, sa.exc.SQLAlchemyError) as error:
+                _log.warning("expired call %s is still there: %s", call_id, where(error))
+    finally:  # some may be gone when another error ends it
+        if removed:
+            overwrite_deleted(engine)
     return removed
 
 

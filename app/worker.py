@@ -32,6 +32,7 @@ _log = logging.getLogger(__name__)
 
 _POLL_S = 0.5
 _EXPIRY_EVERY_S = 60.0
+_BREATH_S = 0.15  # who waits for SQLite looks every 0.1 s whether it is free
 _MOST_WORKERS_A_HOST = 256
 
 
@@ -55,6 +56,10 @@ def claim_executor(settings: Settings) -> Iterator[str]:
     raise CannotStart("CALLAUDIT_EXECUTOR_ID: another worker runs under this name; give each worker its own")
 
 
+class _Stopped(Exception):
+    """The worker shuts down."""
+
+
 class Worker:
     """At most one in a process, as DBOS wants it."""
 
@@ -62,8 +67,10 @@ class Worker:
         self._scoring, self._jobs, self._executor_id = scoring, jobs, executor_id
         self._timeout_s = scoring.settings.worker_timeout_seconds
         self._heartbeats = Heartbeats(self._timeout_s)
-        self._expiry_due = 0.0
+        self._sweeps = False
         self._keeper = threading.Thread(target=self._keep, name="heartbeat", daemon=True)
+        # Apart from the heartbeat: with a slow store it takes longer than others wait for a sign of life.
+        self._remover = threading.Thread(target=self._remove, name="retention", daemon=True)
         settings = scoring.settings
         self._deliverer = Deliverer(
             scoring.database, settings.keyring, Post(settings.webhook_private_networks), scoring.metrics.attempted
@@ -94,6 +101,7 @@ class Worker:
             on_conflict="always_update",
         )
         self._keeper.start()
+        self._remover.start()
         self._deliverer.start()
 
     def stop(self) -> bool:
@@ -106,6 +114,7 @@ class Worker:
             workflow_completion_timeout_sec=scoring.settings.stop_within_seconds if scoring.running else 0,
         )
         self._keeper.join()
+        self._remover.join(scoring.settings.stop_within_seconds)
         try:
             for call_id in scoring.given_back:
                 self._jobs.put_back(call_id)
@@ -121,8 +130,40 @@ class Worker:
             try:
                 self._beat()
                 self._sweep()
-            except sa.exc.SQLAlchemyError as error:
-                _log.warning("no heartbeat: %s", where(error))
+            except Exception as error:  # whatever it is: without signs of life others take this worker's calls away
+                _log.warning("no heartbeat, or no sweep: %s", where(error))
+
+    def _remove(self) -> None:
+        due, stopping = 0.0, self._scoring.stopping
+        while not stopping.wait(self._timeout_s / 5):
+            if not self._sweeps or time.monotonic() < due:
+                continue
+            due = time.monotonic() + _EXPIRY_EVERY_S
+            try:
+                self._remove_expired()
+            except _Stopped:
+                return
+            except Exception as error:  # every store's client has its own errors
+                _log.warning("what is past its retention is removed later: %s", where(error))
+
+    def _remove_expired(self) -> None:
+        scoring = self._scoring
+        breath_s = _BREATH_S if scoring.database.dialect.name == "sqlite" else 0.0
+
+        def forget(tenant_id: str, sha256: str) -> None:
+            if scoring.stopping.is_set():
+                raise _Stopped
+            scoring.recordings.forget(tenant_id, sha256)
+
+        def drop(call_id: str) -> None:
+            self._jobs.drop(call_id)
+            # Each removal holds all of SQLite; without a pause the heartbeat might not get its turn.
+            if scoring.stopping.wait(breath_s):
+                raise _Stopped
+
+        forget_settled(scoring.database)
+        if removed := remove_expired(scoring.database, forget, drop):
+            _log.info("%d calls were past their retention and are deleted", removed)
 
     def _beat(self) -> None:
         mine = workers.c.executor_id == self._executor_id
@@ -132,7 +173,8 @@ class Worker:
 
     def _sweep(self) -> None:
         alive = self._alive()
-        if min(alive) != self._executor_id:
+        self._sweeps = min(alive) == self._executor_id
+        if not self._sweeps:
             return  # one sweeper is enough
         for call_id, executor_id in self._jobs.taken():
             if executor_id not in alive:
@@ -144,12 +186,6 @@ class Worker:
             self._jobs.put_back(call_id)
         if finished := [call_id for call_id in ended if call_id not in unfinished]:
             self._jobs.clear(finished)
-        if time.monotonic() >= self._expiry_due:
-            self._expiry_due = time.monotonic() + _EXPIRY_EVERY_S
-            scoring = self._scoring
-            if removed := remove_expired(scoring.database, scoring.recordings.forget, self._jobs.drop):
-                _log.info("%d calls were past their retention and are deleted", removed)
-            forget_settled(scoring.database)
 
     def _alive(self) -> set[str]:
         """This worker among them. Those that are gone are forgotten, unless they beat again meanwhile."""
