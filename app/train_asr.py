@@ -15,6 +15,7 @@ def fine_tune_asr(base: str, data: Path, out: Path, options: Mapping[str, Any]) 
     """Raises CannotStart."""
     from pipelines.training.fine_tune_transcriber import CannotTrain, FineTuning, fine_tune  # noqa: PLC0415
     from pipelines.training.manifest import BadManifest  # noqa: PLC0415
+    from pipelines.training.new_folder import OutTaken  # noqa: PLC0415
 
     with Progress(console=console(), transient=True) as progress:
         task = progress.add_task("reading", total=1.0)
@@ -26,7 +27,7 @@ def fine_tune_asr(base: str, data: Path, out: Path, options: Mapping[str, Any]) 
 
         try:
             card = fine_tune(base, data, out, FineTuning(**options), told)
-        except (BadManifest, CannotTrain) as error:
+        except (BadManifest, CannotTrain, OutTaken) as error:
             raise CannotStart(str(error)) from error
     typer.echo(f"{card.clips} clips, {card.hours} h, {card.steps} steps")
     if card.held_out_loss_before is not None and card.held_out_loss_after is not None:
@@ -41,12 +42,16 @@ def train_asr_from_scratch(texts: Sequence[Path], out: Path, minutes: float, sha
     if missing := [str(path) for path in texts if not path.is_file()]:
         raise CannotStart(f"--texts {', '.join(missing)}: no such file")
     try:
-        from pipelines.training.from_scratch import Effort, train_from_scratch  # noqa: PLC0415
-
-        effort = Effort(shards, minutes, minutes, minutes, seed=seed)
-        train_from_scratch(texts, out, effort)
+        from pipelines.training.from_scratch import Effort, OtherWork, train_from_scratch  # noqa: PLC0415
+        from pipelines.training.new_folder import OutTaken  # noqa: PLC0415
     except ImportError as error:
         raise CannotStart(f"{error.name} is not installed; pip install 'callaudit[train]'") from error
-    except RuntimeError as error:
+    try:
+        train_from_scratch(
+            texts,
+            out,
+            Effort(shards, encoder_minutes=minutes, decoder_minutes=minutes, windows_minutes=minutes, seed=seed),
+        )
+    except (OutTaken, OtherWork, RuntimeError) as error:
         raise CannotStart(str(error)) from error
     typer.echo(f"CALLAUDIT_ASR_MODEL={out.resolve()}")

@@ -1,4 +1,5 @@
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -8,11 +9,14 @@ import soundfile
 import torch
 from transformers import GenerationConfig, WhisperConfig, WhisperForConditionalGeneration
 
+from app.config import CannotStart
+from app.train_asr import fine_tune_asr
 from models.transcriber import Transcriber
 from pipelines.decode import decode
-from pipelines.training.export_transcriber import _tokenizer, layout
+from pipelines.training.export_transcriber import _tokenizer, convert, layout, main
 from pipelines.training.fine_tune_transcriber import CannotTrain, FineTuning, fine_tune
 from pipelines.training.manifest import BadManifest, cut, read_manifest
+from pipelines.training.new_folder import OutTaken, written_whole
 
 TEXTS = ("您好", "请还款", "我没钱", "再见")
 ONE_STEP_AT_A_TIME = FineTuning(epochs=2, batch_size=2, accumulate=1, learning_rate=1e-2, checkpoint_every=1)
@@ -140,3 +144,69 @@ def test_a_base_that_is_none_is_refused(manifest: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(CannotTrain, match="transformers cannot load it"):
         fine_tune(str(tmp_path / "empty"), manifest, tmp_path / "out")
+
+
+def test_a_folder_that_holds_something_is_never_written_over(base: Path, manifest: Path) -> None:
+    kept = {file.name: file.read_bytes() for file in manifest.parent.iterdir() if file.is_file()}
+    with pytest.raises(CannotStart, match="exists and is not an empty folder"):
+        fine_tune_asr(str(base), manifest, manifest.parent, {})
+    whisper = WhisperForConditionalGeneration.from_pretrained(base)
+    entries = layout(sorted(set("".join(TEXTS))))
+    with pytest.raises(OutTaken):
+        convert(whisper, entries, range(4), manifest.parent)
+    assert {file.name: file.read_bytes() for file in manifest.parent.iterdir() if file.is_file()} == kept
+    assert not manifest.parent.with_name(manifest.parent.name + ".work").exists()
+
+
+def test_the_export_command_refuses_a_folder_that_holds_something(
+    manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--vocabulary", "x", "--weights", "y", "--out", str(manifest.parent)]
+    monkeypatch.setattr(sys, "argv", ["export_transcriber", *options])
+    with pytest.raises(SystemExit):
+        main()
+    assert "exists and is not an empty folder" in capsys.readouterr().err
+    assert manifest.is_file()
+
+
+def test_a_folder_that_is_not_finished_does_not_appear(tmp_path: Path) -> None:
+    out = tmp_path / "new" / "out"
+
+    def write_half() -> None:
+        with written_whole(out) as folder:
+            folder.mkdir()
+            (folder / "model.bin").touch()
+            raise Killed
+
+    with pytest.raises(Killed):
+        write_half()
+    assert list(out.parent.iterdir()) == []
+    out.mkdir()
+    with written_whole(out) as folder:
+        folder.mkdir()
+        (folder / "model.bin").touch()
+        assert list(out.iterdir()) == []
+    assert [file.name for file in out.iterdir()] == ["model.bin"]
+    assert list(out.parent.iterdir()) == [out]
+
+
+def test_a_manifest_that_is_not_utf_8_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "manifest.jsonl"
+    file.write_bytes(b"\n" + '{"audio": "a.wav", "text": "请还款"}\n'.encode("gb18030"))
+    with pytest.raises(BadManifest, match="line 2: not UTF-8"):
+        read_manifest(file)
+
+
+def test_an_index_never_stands_beside_the_sound_of_another_manifest(manifest: Path, tmp_path: Path) -> None:
+    work = tmp_path / "work"
+    first = manifest.read_text("utf8")
+    clips = cut(manifest, work)
+    heard = clips.samples(0)
+    other = json.loads(first.splitlines()[3])
+    gone = {**other, "audio": "z-gone.wav"}
+    manifest.write_text("".join(json.dumps(row) + "\n" for row in (other, gone)), "utf8")
+    with pytest.raises(BadManifest, match=r"z-gone\.wav"):
+        cut(manifest, work)
+    manifest.write_text(first, "utf8")
+    assert cut(manifest, work).samples(0) == pytest.approx(heard)
+    assert sorted(file.name for file in work.iterdir()) == ["clips.json", "clips.pcm"]

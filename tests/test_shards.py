@@ -1,6 +1,7 @@
 """What the recogniser is trained on: synthetic clips timed by syllable, people's clips beside a teacher's hearing."""
 
 import random
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,15 @@ import torch
 from pipelines.training.human_speech import Spoken, as_other_speaker, phrase, trained_sentences
 from pipelines.training.shards import Clip, clip_of, read_shard, write_shard
 from pipelines.training.synthesis import pinyin
-from pipelines.training.transcriber import TEACHER, Recogniser, Vocabulary, collate, configuration
+from pipelines.training.transcriber import (
+    TEACHER,
+    Recogniser,
+    Vocabulary,
+    clips,
+    collate,
+    configuration,
+    short_batches,
+)
 
 SECOND = 16_000
 
@@ -35,9 +44,9 @@ def taught() -> Clip:
 
 
 def test_a_shard_is_read_as_it_was_written(timed: Clip, taught: Clip, tmp_path: Path) -> None:
-    for clips in ([timed, timed], [taught, taught]):
-        write_shard(clips, tmp_path / "001-0000.npz")
-        for read, written in zip(read_shard(tmp_path / "001-0000.npz"), clips, strict=True):
+    for some in ([timed, timed], [taught, taught]):
+        write_shard(some, tmp_path / "001-0000.npz")
+        for read, written in zip(read_shard(tmp_path / "001-0000.npz"), some, strict=True):
             assert (read.text, read.syllables) == (written.text, written.syllables)
             np.testing.assert_array_equal(read.mel, written.mel)
             np.testing.assert_array_equal(read.spans, written.spans)
@@ -71,6 +80,20 @@ def test_joined_words_share_their_time_among_their_syllables() -> None:
 
 def test_another_throat_is_higher_and_faster() -> None:
     assert as_other_speaker(tone(1), 1.25).size == pytest.approx(SECOND / 1.25, rel=0.01)
+
+
+def test_every_clip_of_a_shard_is_in_a_batch(timed: Clip, tmp_path: Path) -> None:
+    write_shard([timed] * 5, tmp_path / "001-0000.npz")
+    vocabulary = Vocabulary(list("还款"), ["huan", "kuan"])
+    batches = short_batches(tmp_path, vocabulary, random.Random(0), 2 * len(timed.mel))
+    assert sorted(len(batch.mel) for batch in islice(batches, 3)) == [1, 2, 2]
+    assert len(next(short_batches(tmp_path, vocabulary, random.Random(0), 100 * len(timed.mel))).mel) == 5
+
+
+def test_a_folder_without_synthetic_speech_is_named(taught: Clip, tmp_path: Path) -> None:
+    write_shard([taught], tmp_path / "001-human-0000.npz")
+    with pytest.raises(FileNotFoundError, match=f"{tmp_path} holds no shard of synthetic speech"):
+        next(clips(tmp_path, random.Random(0)))
 
 
 def test_missing_recordings_are_named(tmp_path: Path) -> None:

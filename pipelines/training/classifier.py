@@ -102,7 +102,10 @@ def configuration(entries: int) -> BertConfig:
 def pretrain(
     pairs: list[tuple[str, str]], tokenizer: Tokenizer, misheard: Misheard, options: argparse.Namespace
 ) -> None:
-    """Masked language modelling over (utterance, turns before); part of the masks are homophones instead."""
+    """Masked language modelling over (utterance, turns before); part of the masks are homophones instead.
+
+    Writes the weights to `options.pretrained` and the tokenizer beside them, now and then and at the end.
+    """
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
@@ -140,8 +143,17 @@ def pretrain(
             )
             sums.clear()
         if step % 1_000 == 0:
-            torch.save(model.state_dict(), options.pretrained)
-    torch.save(model.state_dict(), options.pretrained)
+            _keep(model, tokenizer, options.pretrained)
+    _keep(model, tokenizer, options.pretrained)
+
+
+def _keep(model: nn.Module, tokenizer: Tokenizer, pretrained: Path) -> None:
+    """Tokenizer and weights together, so that a run that ends early leaves those of the run before."""
+    unfinished, entries = pretrained.with_suffix(".part"), pretrained.with_suffix(".json.part")
+    torch.save(model.state_dict(), unfinished)
+    tokenizer.save(str(entries))
+    entries.rename(_tokenizer_of(pretrained))
+    unfinished.rename(pretrained)
 
 
 def _masked_model(tokenizer: Tokenizer, dropout: float = 0.1) -> BertForMaskedLM:
@@ -236,7 +248,11 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--threat-precision", type=float, default=0.95)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
-    return parser.parse_args()
+    options = parser.parse_args()
+    needed = "pretrained" if options.stage == "pretrain" else "out"
+    if getattr(options, needed) is None:
+        parser.error(f"{options.stage} needs --{needed}")
+    return options
 
 
 def main() -> None:
@@ -259,12 +275,11 @@ def main() -> None:
     if options.stage == "pretrain":
         pairs = [piece for text, turn in general for piece in pieces(normalise(text), normalise(turn))]
         pairs += [pair_of(row.text, row.previous) for row in trained_on] * 5
-        tokenizer.save(str(saved_tokenizer))
         pretrain(pairs, tokenizer, misheard, options)
         return
     chooser = random.Random(options.seed)
     trained_on = [row for row in trained_on if row.source != "grammar" or chooser.random() < options.grammar]
-    talk = chooser.sample(ordinary_talk(options.reference, kept=False), options.ordinary)
+    talk = chooser.sample(ordinary_talk(options.reference), options.ordinary)
     trained_on += [Row("ordinary", "train", "", t, (p,) if p else (), (), (), False, "ordinary") for t, p in talk]
     heard = json.loads(options.heard.read_text("utf8")) if options.heard else {}
     torch.set_num_threads(options.threads)

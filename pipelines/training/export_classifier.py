@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+import shutil
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -53,7 +54,7 @@ def export(
         if not _export_int8(model, Encoding(tokenizer, model.config.to_dict()), sample, folder / "model.onnx"):
             (folder / "model.onnx").unlink(missing_ok=True)
         model.half().save_pretrained(folder)
-        weigh(folder, calibrated, ngrams)
+        _weigh(folder, calibrated, ngrams)
         if card is not None:
             (folder / "card.json").write_text(json.dumps(card, indent=1, ensure_ascii=False) + "\n", "utf8")
         for stale in ("calibration.json", "model.onnx", NGRAMS):
@@ -68,7 +69,28 @@ def weigh(
     calibrated: Callable[[Classifier], Calibration],
     ngrams: Callable[[Classifier], Ngrams] | None,
 ) -> None:
-    """Put n-grams beside the encoder in `folder`, if it is to have any, and calibrate what is served."""
+    """Put n-grams beside the encoder in `folder`, if it is to have any, and calibrate what is served.
+
+    The folder stays as it is until both are ready; then it is complete or it lacks calibration.json.
+    """
+    with tempfile.TemporaryDirectory(dir=folder, prefix="unfinished-") as unfinished:
+        copy = Path(unfinished)
+        for file in folder.iterdir():
+            if file.is_file():
+                shutil.copy(file, copy)
+        _weigh(copy, calibrated, ngrams)
+        for stale in ("calibration.json", NGRAMS):
+            (folder / stale).unlink(missing_ok=True)
+        for name in (NGRAMS, "calibration.json"):
+            if (copy / name).is_file():
+                (copy / name).replace(folder / name)
+
+
+def _weigh(
+    folder: Path,
+    calibrated: Callable[[Classifier], Calibration],
+    ngrams: Callable[[Classifier], Ngrams] | None,
+) -> None:
     (folder / NGRAMS).unlink(missing_ok=True)
     _AS_IT_COMES.save(folder / "calibration.json")
     if ngrams is not None:

@@ -12,6 +12,7 @@ from ctranslate2.specs import WhisperSpec
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperForConditionalGeneration
 
+from pipelines.training.new_folder import OutTaken, check_free, written_whole
 from pipelines.training.transcriber import SPECIAL, Recogniser, Vocabulary, configuration, load_weights
 
 # CTranslate2 takes a model for multilingual when its vocabulary holds the empty string.
@@ -43,7 +44,10 @@ class _Converter(TransformersConverter):
 
 
 def export(model: Recogniser, vocabulary: Vocabulary, out: Path, heads: list[tuple[int, int]]) -> None:
-    """`heads`: (layer, head) of the decoder's cross-attention that follow the sound best, for word times."""
+    """`heads`: (layer, head) of the decoder's cross-attention that follow the sound best, for word times.
+
+    Raises OutTaken.
+    """
     entries = layout(vocabulary.characters)
     place = {entry: i for i, entry in enumerate(entries)}
     trained = [place[entry] for entry in (*SPECIAL, *vocabulary.characters)]
@@ -70,17 +74,20 @@ def export(model: Recogniser, vocabulary: Vocabulary, out: Path, heads: list[tup
 
 
 def convert(whisper: WhisperForConditionalGeneration, entries: list[str], chosen: Sequence[int], out: Path) -> None:
-    """Writes the folder. `entries`: the whole vocabulary; `chosen`: those of them that may ever be decoded."""
+    """Writes the folder. `entries`: the whole vocabulary; `chosen`: those of them that may ever be decoded.
+
+    Raises OutTaken.
+    """
     bias = torch.full((len(entries),), _NEVER)
     bias[list(chosen)] = 0.0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, written_whole(out) as unfinished:
         whisper.save_pretrained(folder)
         tokenizer = _tokenizer(entries)
         tokenizer.save_pretrained(folder)
-        _Converter(folder, bias).convert(str(out), quantization="int8", force=True)
-    (out / "tokenizer.json").write_text(_tokenizer_json(entries), "utf8")
-    features = {"feature_size": whisper.config.num_mel_bins, "sampling_rate": 16_000}
-    (out / "preprocessor_config.json").write_text(json.dumps(features) + "\n")
+        _Converter(folder, bias).convert(str(unfinished), quantization="int8")
+        (unfinished / "tokenizer.json").write_text(_tokenizer_json(entries), "utf8")
+        features = {"feature_size": whisper.config.num_mel_bins, "sampling_rate": 16_000}
+        (unfinished / "preprocessor_config.json").write_text(json.dumps(features) + "\n")
 
 
 def _tokenizer_json(entries: list[str]) -> str:
@@ -98,15 +105,23 @@ def _tokenizer(entries: list[str]) -> PreTrainedTokenizerFast:
     )
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vocabulary", type=Path, required=True)
     parser.add_argument("--weights", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--heads", default="1.0,2.0", help="layer.head,…")
     options = parser.parse_args()
+    try:
+        check_free(options.out)
+    except OutTaken as taken:
+        parser.error(str(taken))
     words = Vocabulary.load(options.vocabulary)
     recogniser = Recogniser(configuration(len(words)), len(words.syllables))
     load_weights(recogniser, options.weights)
     pairs = [(int(layer), int(head)) for layer, head in (pair.split(".") for pair in options.heads.split(","))]
     export(recogniser, words, options.out, pairs)
+
+
+if __name__ == "__main__":
+    main()

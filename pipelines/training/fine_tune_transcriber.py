@@ -22,6 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, WhisperForCondi
 
 from models.call import SAMPLE_RATE
 from pipelines.training.manifest import BadManifest, Clips, cut
+from pipelines.training.new_folder import check_free, written_whole
 
 _FRAMES = 3_000
 _PROMPT = ("<|startoftranscript|>", "<|zh|>", "<|transcribe|>", "<|notimestamps|>")
@@ -70,8 +71,9 @@ def fine_tune(
 ) -> Card:
     """Writes a folder for CALLAUDIT_ASR_MODEL; killed and started again with the same options, it goes on.
 
-    Raises BadManifest, or CannotTrain if the base is no multilingual Whisper.
+    Raises BadManifest, OutTaken before anything is read, or CannotTrain if the base is no multilingual Whisper.
     """
+    check_free(out)
     chosen, tell = options or FineTuning(), told or (lambda _, __: None)
     work = out.with_name(out.name + ".work")
     clips = cut(manifest, work, lambda share: tell("reading", share))
@@ -103,8 +105,9 @@ def fine_tune(
         held_out_loss_after=training.held_out_loss(),
         options={name: value for name, value in asdict(chosen).items() if name != "device"},
     )
-    export(model, tokenizer, out, _quantization(chosen.quantization, device))
-    (out / "card.json").write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n", "utf8")
+    with written_whole(out) as folder:
+        export(model, tokenizer, folder, _quantization(chosen.quantization, device))
+        (folder / "card.json").write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n", "utf8")
     shutil.rmtree(work)
     return card
 
@@ -112,12 +115,11 @@ def fine_tune(
 def export(
     model: WhisperForConditionalGeneration, tokenizer: PreTrainedTokenizerBase, out: Path, quantization: str
 ) -> None:
+    """`out` must not exist."""
     with tempfile.TemporaryDirectory() as folder:
         model.float().save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-        TransformersConverter(folder, copy_files=["tokenizer.json"]).convert(
-            str(out), quantization=quantization, force=True
-        )
+        TransformersConverter(folder, copy_files=["tokenizer.json"]).convert(str(out), quantization=quantization)
     features = {"feature_size": model.config.num_mel_bins, "sampling_rate": SAMPLE_RATE}
     (out / "preprocessor_config.json").write_text(json.dumps(features) + "\n", "utf8")
 

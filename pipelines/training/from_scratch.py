@@ -1,10 +1,13 @@
 """Texts -> a recogniser of the bundled kind, trained from nothing: all stages in order, each kept once it is done."""
 
+import hashlib
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.training.export_transcriber import export
+from pipelines.training.new_folder import check_free
 from pipelines.training.shards import read_texts, write_shards
 from pipelines.training.transcriber import (
     GUIDED,
@@ -23,7 +26,8 @@ from pipelines.training.transcriber import (
 class Effort:
     """How much of everything. The bundled recogniser had hours of every stage."""
 
-    shards: int = 40  # of 400 utterances
+    shards: int = 40
+    utterances: int = 400  # of a shard
     encoder_minutes: float = 60
     decoder_minutes: float = 30
     windows_minutes: float = 60
@@ -31,21 +35,32 @@ class Effort:
     seed: int = 0
 
 
+class OtherWork(Exception):
+    def __init__(self, work: Path) -> None:
+        super().__init__(
+            f"{work} is of a training from other texts, or with another seed, number of shards or of minutes; "
+            "delete it to begin anew, or choose another --out"
+        )
+
+
 def train_from_scratch(texts: Sequence[Path], out: Path, effort: Effort | None = None) -> None:
     """Writes a folder for CALLAUDIT_ASR_MODEL. What is done already beside it, in OUT.work, is not done again.
 
-    `texts`: JSONL files with a `text` field. Needs espeak-ng: RuntimeError says what to install.
+    `texts`: JSONL files with a `text` field. Needs espeak-ng: RuntimeError says what to install. Raises OutTaken, and
+    OtherWork if OUT.work is of other texts or another effort.
     """
+    check_free(out)
     chosen = effort or Effort()
     work = out.with_name(out.name + ".work")
     shards = work / "shards"
-    shards.mkdir(parents=True, exist_ok=True)
-    sources = [read_texts(path) for path in texts]
     words = work / "vocabulary.json"
+    shards.mkdir(parents=True, exist_ok=True)
+    _claim(work, texts, chosen)
+    sources = [read_texts(path) for path in texts]
     if not words.is_file():
         Vocabulary.of([text for source in sources for text in source]).save(words)
     if len(list(shards.glob("[0-9]*.npz"))) < chosen.shards:
-        write_shards(sources, shards, chosen.seed, chosen.shards)
+        write_shards(sources, shards, chosen.seed, chosen.shards, chosen.utterances)
     before: Path | None = None
     stages: dict[Stage, tuple[float, float, int]] = {
         "encoder": (chosen.encoder_minutes, 1e-3, 6_000),
@@ -77,3 +92,21 @@ def train_from_scratch(texts: Sequence[Path], out: Path, effort: Effort | None =
     recogniser = Recogniser(configuration(len(vocabulary)), len(vocabulary.syllables))
     load_weights(recogniser, work / "windows.pt")
     export(recogniser, vocabulary, out, list(GUIDED))
+
+
+def _claim(work: Path, texts: Sequence[Path], effort: Effort) -> None:
+    """Write down what the work in `work` is done on. Raises OtherWork if that is something else."""
+    record = work / "made_of.json"
+    same = {
+        "texts": [hashlib.sha256(path.read_bytes()).hexdigest() for path in texts],
+        **{name: value for name, value in asdict(effort).items() if name != "threads"},  # as many as the machine has
+    }
+    if record.is_file():
+        if json.loads(record.read_text("utf8")) != same:
+            raise OtherWork(work)
+        return
+    if (work / "vocabulary.json").exists():
+        raise OtherWork(work)
+    unfinished = record.with_suffix(".part")
+    unfinished.write_text(json.dumps(same) + "\n", "utf8")
+    unfinished.rename(record)

@@ -67,8 +67,13 @@ def read_manifest(manifest: Path) -> list[Row]:
     """Raises BadManifest naming the first line that is wrong."""
     if not manifest.is_file():
         raise BadManifest(f"{manifest}: no such file; give a JSONL file with audio, text, and if need be start and end")
-    rows = []
-    for number, line in enumerate(manifest.read_text("utf8").splitlines(), 1):
+    written, rows = manifest.read_bytes(), []
+    try:
+        lines = written.decode().splitlines()
+    except UnicodeDecodeError as error:
+        number = written.count(b"\n", 0, error.start) + 1
+        raise BadManifest(f"{manifest}, line {number}: not UTF-8; save the file as UTF-8") from None
+    for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
@@ -97,7 +102,9 @@ def cut(manifest: Path, folder: Path, progress: Callable[[float], None] | None =
     digest = hashlib.sha256(known.encode())
     places: list[tuple[int, int]] = []
     texts: list[str] = []
-    with sound.open("wb") as out:
+    index.unlink(missing_ok=True)  # or it would tell of the sound that is replaced
+    part_of_sound, part_of_index = sound.with_name("clips.pcm.part"), index.with_name("clips.json.part")
+    with part_of_sound.open("wb") as out:
         for audio, group in groupby(sorted(rows, key=lambda row: row.audio), key=lambda row: row.audio):
             for text, samples in _clips_of(manifest, audio, list(group)):
                 pcm = (np.clip(samples, -1, 1) * _SCALE).astype(np.int16)
@@ -109,9 +116,11 @@ def cut(manifest: Path, folder: Path, progress: Callable[[float], None] | None =
             if progress:
                 progress(len(texts) / len(rows))
     sha256 = digest.hexdigest()
-    index.write_text(
+    part_of_index.write_text(
         json.dumps({"manifest": known, "sha256": sha256, "texts": texts, "bounds": places}, ensure_ascii=False), "utf8"
     )
+    part_of_sound.rename(sound)
+    part_of_index.rename(index)
     return Clips(tuple(texts), tuple(places), sound, sha256)
 
 

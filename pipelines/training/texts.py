@@ -39,9 +39,9 @@ def pretraining_pairs(data: Path) -> list[Pair]:
     return pairs
 
 
-def ordinary_talk(data: Path, kept: bool) -> list[Pair]:
-    """Task dialogues and small talk, in which nobody collects a debt; `kept`: the part held out for measuring."""
-    return [(t, p) for source, t, p in dialogue(data) if source.startswith(ORDINARY) and held_out(t) == kept]
+def ordinary_talk(data: Path) -> list[Pair]:
+    """Task dialogues and small talk, in which nobody collects a debt, without what is held out for measuring."""
+    return [(t, p) for source, t, p in dialogue(data) if source.startswith(ORDINARY) and not held_out(t)]
 
 
 def insults(data: Path) -> list[str]:

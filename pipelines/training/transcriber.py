@@ -102,7 +102,9 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         parts = {"characters": self.characters, "syllables": self.syllables}
-        path.write_text(json.dumps(parts, ensure_ascii=False), "utf8")
+        unfinished = path.with_suffix(".part")
+        unfinished.write_text(json.dumps(parts, ensure_ascii=False), "utf8")
+        unfinished.rename(path)
 
     def __len__(self) -> int:
         return len(SPECIAL) + len(self.characters)
@@ -200,12 +202,17 @@ def _sinusoids(length: int, channels: int) -> Tensor:
 def clips(folder: Path, chooser: random.Random) -> Iterator[list[Clip]]:
     """Shard after shard in random order, for ever; shards that appear meanwhile join in.
 
-    What people said is rare and comes again and again, beside ever new synthetic speech.
+    What people said is rare and comes again and again, beside ever new synthetic speech. Raises FileNotFoundError
+    where there is no synthetic shard.
     """
     while True:
         shards = sorted(folder.glob("[0-9]*.npz"))
         human = [shard for shard in shards if HUMAN in shard.name]
         synthetic = [shard for shard in shards if HUMAN not in shard.name]
+        if not synthetic:
+            raise FileNotFoundError(
+                f"{folder} holds no shard of synthetic speech; pipelines.training.shards makes some"
+            )
         chooser.shuffle(synthetic)
         for shard in synthetic[:40]:
             said = read_shard(chooser.choice(human)) if human and chooser.random() < _HUMAN_SHARE else []
@@ -224,6 +231,8 @@ def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, 
                 batches.append(group)
                 group = []
             group.append(clip)
+        if group:
+            batches.append(group)
         chooser.shuffle(batches)
         for group in batches:
             longest = max(len(c.mel) for c in group) + chooser.randint(0, 60)
@@ -410,12 +419,12 @@ def save(model: Recogniser, path: Path) -> None:
     unfinished.rename(path)
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--vocabulary", type=Path, required=True)
+    parser.add_argument("--vocabulary", type=Path, required=True, help="file that --texts made, or an exported folder")
     parser.add_argument("--texts", type=Path, nargs="*", help="make the vocabulary from these and stop")
-    parser.add_argument("--shards", type=Path)
-    parser.add_argument("--out", type=Path)
+    parser.add_argument("--shards", type=Path, help="folder of shards to train on")
+    parser.add_argument("--out", type=Path, help="file of the weights")
     parser.add_argument("--init", type=Path, help="a stage's weights, or an exported folder such as the bundled one")
     parser.add_argument("--stage", choices=get_args(Stage), default="encoder")
     parser.add_argument("--minutes", type=float, default=10)
@@ -430,5 +439,11 @@ if __name__ == "__main__":
     chosen = vars(parser.parse_args())
     if texts := chosen.pop("texts"):
         Vocabulary.of([text for path in texts for text in read_texts(path)]).save(chosen["vocabulary"])
+    elif missing := [f"--{name}" for name in ("shards", "out") if chosen[name] is None]:
+        parser.error(f"training needs {' and '.join(missing)}; to make a vocabulary and stop, give --texts")
     else:
         train(Training(**chosen))
+
+
+if __name__ == "__main__":
+    main()
