@@ -61,7 +61,9 @@ def test_what_a_killed_process_left_is_cleared_at_the_next_start(
 @pytest.mark.skipif(os.geteuid() != 0, reason="drops rights that only root has to drop")
 def test_leftover_that_cannot_be_removed_does_not_stop_a_start() -> None:
     script = (
-        "import os, sys; from app.config import Settings; from app.recordings import Recordings\n"
+        "import os, sys, tempfile; from app.config import Settings; from app.recordings import Recordings\n"
+        # once with all rights: what is imported late may lie where nobody else can read
+        "with tempfile.TemporaryDirectory() as other: Recordings(Settings(data_dir=other, recordings_url=other))\n"
         "os.setegid(65534); os.seteuid(65534)\n"
         "Recordings(Settings(data_dir=sys.argv[1], recordings_url=sys.argv[1]))"
     )
