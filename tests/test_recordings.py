@@ -117,12 +117,12 @@ def bucket(s3_keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     host, port = server.get_host_and_port()
     monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
     with closing(boto3.client("s3")) as client:
-        client.create_bucket(Bucket="calls")
+        client.create_bucket(Bucket="shelf")
         yield client
     server.stop()
 
 
-@pytest.mark.parametrize("url", ["s3://calls/a/b", "s3://calls"])
+@pytest.mark.parametrize("url", ["s3://shelf/a/b", "s3://shelf"])
 def test_bucket_is_ready_while_it_is_there_also_if_it_is_empty(bucket: Any, tmp_path: Path, url: str) -> None:
     recordings = Recordings(Settings(data_dir=tmp_path, recordings_url=url))
     recordings.check()
@@ -135,12 +135,12 @@ def test_bucket_is_ready_while_it_is_there_also_if_it_is_empty(bucket: Any, tmp_
     recordings.forget("north", NAME)
     recordings.forget("north", NAME)
     assert not recordings.has("north", NAME)
-    assert "Contents" not in bucket.list_objects_v2(Bucket="calls")
+    assert "Contents" not in bucket.list_objects_v2(Bucket="shelf")
     kept(recordings)
     recordings.check()
-    for stored in bucket.list_objects_v2(Bucket="calls")["Contents"]:
-        bucket.delete_object(Bucket="calls", Key=stored["Key"])
-    bucket.delete_bucket(Bucket="calls")
+    for stored in bucket.list_objects_v2(Bucket="shelf")["Contents"]:
+        bucket.delete_object(Bucket="shelf", Key=stored["Key"])
+    bucket.delete_bucket(Bucket="shelf")
     with pytest.raises(FileNotFoundError):
         recordings.check()
 

@@ -52,7 +52,7 @@ def test_recording_that_kills_its_worker_is_one_failure_and_all_others_are_score
     (failure,) = rows(tmp_path / "out", "failures")
     assert (failure["recording"], failure["error"]) == (made[1].name, "WorkerDied")
     assert "each time" in failure["reason"]
-    assert 2 <= len(killed) <= 5
+    assert 2 <= len(killed) <= 2 * len(made)  # the engine may start a worker anew before it says that one died
 
 
 def test_engine_that_does_not_start_stops_the_run_and_blames_no_recording(tmp_path: Path) -> None:
