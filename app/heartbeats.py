@@ -3,6 +3,15 @@
 import time
 from collections.abc import Mapping
 
+import sqlalchemy as sa
+
+from app.tables import workers
+
+
+def read_beats(connection: sa.Connection) -> dict[str, int]:
+    """By the worker's name."""
+    return {row.executor_id: row.beats for row in connection.execute(sa.select(workers))}
+
 
 class Heartbeats:
     """Remembers when each count last changed, by this process's clock: no two machines' clocks are compared."""

@@ -13,8 +13,8 @@ from prometheus_client.registry import Collector
 from app.calls import Status
 from app.config import CannotStart, Settings
 from app.errors import Problem
-from app.heartbeats import Heartbeats
-from app.tables import calls, webhook_messages, workers
+from app.heartbeats import Heartbeats, read_beats
+from app.tables import calls, webhook_messages
 from app.webhooks import State
 from pipelines.report import Report
 
@@ -126,7 +126,7 @@ class _Waiting(Collector):
                 messages.add_metric([str(state)], connection.execute(query).scalar_one())
             oldest = connection.execute(sa.select(sa.func.min(c.received_at)).where(c.status == Status.QUEUED)).scalar()
             unsent = connection.execute(sa.select(sa.func.min(m.created_at)).where(m.state == State.PENDING)).scalar()
-            beats = {row.executor_id: row.beats for row in connection.execute(sa.select(workers))}
+            beats = read_beats(connection)
         yield queue
         yield messages
         yield GaugeMetricFamily("callaudit_queue_oldest_seconds", "Age of the oldest queued call", value=_age(oldest))

@@ -1,9 +1,10 @@
 """What people decide about utterances: kept beside the model's findings, which stay as they were."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from typing import Self
 from uuid import uuid4
 
 import sqlalchemy as sa
@@ -14,6 +15,7 @@ from app.database import hold
 from app.tables import call_verdicts, calls, reviews
 from app.webhooks_outbox import ToldReview
 from models.call import Label
+from pipelines.redaction import redact
 from pipelines.report import Report, UtterancePart
 from pipelines.verdict import kappa, verdict
 
@@ -46,6 +48,10 @@ class Review:
     note: str
     reviewer: str
     created_at: datetime
+
+    def masked(self) -> Self:
+        """As those may see it who see redacted texts."""
+        return replace(self, note=redact(self.note))
 
 
 @dataclass(frozen=True, slots=True)

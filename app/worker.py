@@ -16,7 +16,7 @@ from dbos import DBOS
 from app import calls
 from app.config import CannotStart, Settings
 from app.database import open_database
-from app.heartbeats import Heartbeats
+from app.heartbeats import Heartbeats, read_beats
 from app.jobs import APPLICATION, QUEUE, VERSION, WORKFLOW, JobQueue, Scoring
 from app.keeping import remove_expired
 from app.logs import where
@@ -190,7 +190,7 @@ class Worker:
     def _alive(self) -> set[str]:
         """This worker among them. Those that are gone are forgotten, unless they beat again meanwhile."""
         with self._scoring.database.begin() as connection:
-            beats = {row.executor_id: row.beats for row in connection.execute(sa.select(workers))}
+            beats = read_beats(connection)
             alive = self._heartbeats.alive(beats) | {self._executor_id}
             for executor_id, count in beats.items():
                 if executor_id not in alive:

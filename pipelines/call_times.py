@@ -1,7 +1,8 @@
-"""When a call can have been made: not later than tomorrow, since nobody sends what is still to come."""
+"""When a call can have been made: not before 1970, and not later than tomorrow."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
+EARLIEST_CALL = date(1970, 1, 1)
 _MOST_AHEAD = timedelta(days=1)  # of clocks and time zones that are set wrong
 
 

@@ -111,7 +111,7 @@ def s3_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture
 def bucket(s3_keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """A client of a server that speaks S3, with an empty bucket called calls."""
+    """A client of a server that speaks S3, with an empty bucket called shelf."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()

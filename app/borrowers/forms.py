@@ -22,7 +22,7 @@ from app.pages import CHINA
 from app.recordings import MEDIA_TYPE_BYTES
 from app.trouble import Trouble
 from models.errors import TooLarge
-from pipelines.call_times import latest_call
+from pipelines.call_times import EARLIEST_CALL, latest_call
 
 _ENVELOPE_BYTES = 256 * 1024  # fields and boundaries come on top of the file
 # What a file picker offers; by name, too, since phones know no type of some of them.
@@ -32,7 +32,6 @@ RECORDINGS = (
 )
 LONGEST_LINE = 1000  # characters; names and numbers
 LONGEST_TEXT = 100_000  # a letter
-_EARLIEST = date(1970, 1, 1)
 
 
 @asynccontextmanager
@@ -101,7 +100,7 @@ def _date(written: str) -> str | None:
     found = re.fullmatch(r"\s*(\d{4})\D{1,2}(\d{1,2})\D{1,2}(\d{1,2})\D?\s*", written, re.ASCII)
     try:
         day = date(*map(int, found.groups())) if found else None
-        return day.isoformat() if day and _EARLIEST <= day <= latest_call().astimezone(CHINA).date() else None
+        return day.isoformat() if day and EARLIEST_CALL <= day <= latest_call().astimezone(CHINA).date() else None
     except ValueError:
         return None
 

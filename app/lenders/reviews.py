@@ -18,7 +18,7 @@ from app.keys import Role
 from app.reviews import Kind, NewReview, NothingToWithdraw, Review, Reviewed, Ruling
 from app.routes import tenant_router
 from models.call import KIND_OF_FORM, Label, Speaker
-from pipelines.redaction import redact, redact_report
+from pipelines.redaction import redact_report
 from pipelines.report import Report, UtterancePart
 
 _PREVIOUS_TURNS = 2  # as many as the classifier sees
@@ -79,7 +79,7 @@ class ShownReview(BaseModel):
     created_at: datetime
 
     @classmethod
-    def of(cls, review: Review, *, redacted: bool) -> Self:
+    def of(cls, review: Review) -> Self:
         primary = review.labels[0] if review.labels else Label.COMPLIANT
         return cls(
             id=review.id,
@@ -89,7 +89,7 @@ class ShownReview(BaseModel):
             verdict=review.verdict,
             label=primary if review.verdict is not None else None,
             labels=review.labels,
-            note=redact(review.note) if redacted else review.note,
+            note=review.note,
             reviewer=review.reviewer,
             created_at=review.created_at,
         )
@@ -133,7 +133,7 @@ def review_utterance(
         added = reviews.add(database, caller.tenant_id, caller.name, new, report)
     except NothingToWithdraw:
         raise refusal(409, "nothing to withdraw", "nothing of this key is in force for this utterance") from None
-    return ShownReview.of(added, redacted=False)  # as it was sent
+    return ShownReview.of(added)  # as it was sent
 
 
 @router.get("/calls/{call_id}/reviews")
@@ -144,7 +144,7 @@ def read_reviews(caller: Reading, call_id: str, database: DatabaseDep) -> CallRe
     return CallReviews(
         verdict=reviews.current_verdict(database, call_id),
         disputed=sorted(reviews.disputed(found)),
-        reviews=[ShownReview.of(review, redacted=redacted) for review in found],
+        reviews=[ShownReview.of(review.masked() if redacted else review) for review in found],
     )
 
 

@@ -18,11 +18,10 @@ from app.reviews import Agreement
 from app.scorecards import By, Scorecard, scorecards
 from app.tables import calls
 from models.call import KINDS, Label
-from pipelines.call_times import latest_call
+from pipelines.call_times import EARLIEST_CALL, latest_call
 from pipelines.conduct import Call, ConversationsADay, ForbiddenHours, Rule, Rules, is_effective
 
 _USUAL_WEEKS = 13
-_EARLIEST = datetime(1970, 1, 1, tzinfo=CHINA)
 _AT_ONCE = 200
 _BY: tuple[By, ...] = ("collector_id", "agency", "tenant_id")
 _HOURS = 24
@@ -97,7 +96,7 @@ class Figures:
 
 def usual_period(engine: sa.Engine, tenant_id: str) -> Period | None:
     """The weeks up to the newest call; None without calls. A date that cannot be true is no newest call."""
-    believed = calls.c.called_at.between(_EARLIEST, latest_call())
+    believed = calls.c.called_at.between(datetime.combine(EARLIEST_CALL, time.min, CHINA), latest_call())
     mine = (calls.c.tenant_id == tenant_id, calls.c.status == str(Status.DONE), believed)
     with engine.connect() as connection:
         newest = connection.execute(sa.select(sa.func.max(calls.c.called_at)).where(*mine)).scalar()

@@ -1,11 +1,10 @@
 """Report and reviews -> the conversation as the page of a call shows it: the machine's word, and people's beside it."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from app.reviews import Review, in_force
 from models.call import Label
-from pipelines.redaction import redact
 from pipelines.report import Report, UtterancePart, accused
 
 UTTERANCES_A_PAGE = 100  # so that an hour's conversation is several light pages
@@ -38,8 +37,7 @@ def conversation(report: Report, reviewed: Sequence[Review], *, redacted: bool) 
     """`redacted`: as the report is, notes are too."""
     by_utterance: dict[int, list[Review]] = {}
     for review in in_force(reviewed):
-        shown = replace(review, note=redact(review.note)) if redacted else review
-        by_utterance.setdefault(review.utterance, []).append(shown)
+        by_utterance.setdefault(review.utterance, []).append(review.masked() if redacted else review)
     seen = {review.utterance: review.number for review in reviewed}
     against = {u.index for u in accused(report.utterances)}
     return [

@@ -213,13 +213,18 @@ def call_of(tenant: Tenant, call_id: str) -> dict[str, Any]:
     return answer
 
 
+def begun(scoring: Scoring, call_id: str) -> threading.Thread:
+    thread = threading.Thread(target=scoring, args=(call_id,))
+    thread.start()
+    return thread
+
+
 def test_call_waits_for_its_recording(
     scoring: Scoring, tenant: Tenant, sound: bytes, outage: AbstractContextManager[None]
 ) -> None:
     call_id = tenant.queued_call(sound)
-    thread = threading.Thread(target=scoring, args=(call_id,))
     with outage:
-        thread.start()
+        thread = begun(scoring, call_id)
         thread.join(1.5)
         waiting = call_of(tenant, call_id)["status"]
     thread.join()
@@ -230,9 +235,8 @@ def test_call_that_waits_goes_back_when_the_worker_stops(
     scoring: Scoring, tenant: Tenant, sound: bytes, outage: AbstractContextManager[None]
 ) -> None:
     call_id = tenant.queued_call(sound)
-    thread = threading.Thread(target=scoring, args=(call_id,))
     with outage:
-        thread.start()
+        thread = begun(scoring, call_id)
         until(lambda: call_of(tenant, call_id)["status"] == "processing")
         scoring.stopping.set()
         thread.join()
