@@ -8,9 +8,9 @@ from typing import Any
 
 import fsspec
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from pipelines.archive.errors import ArchiveError
+from pipelines.archive.store import parquet_file
 
 _TABLES = (".csv", ".parquet")
 _LINES = (".jsonl", ".ndjson")
@@ -34,7 +34,7 @@ def read_listing(place: str) -> Generator[dict[str, Any], None, None]:
 def _rows(place: str, file: Any) -> Iterator[dict[str, Any]]:
     if place.lower().endswith(".parquet"):
         try:
-            for batch in pq.ParquetFile(file).iter_batches(1024):
+            for batch in parquet_file(file.read()).iter_batches(1024, use_threads=False):
                 yield from batch.to_pylist()
         except pa.ArrowInvalid as error:
             raise ArchiveError(f"{place} is not Parquet ({error})") from error

@@ -82,8 +82,8 @@ class Store:
 
     def read(self, table: str, part: str, columns: Sequence[str] | None = None) -> pa.Table:
         """Of the part of this name."""
-        with self._files.open(self._file(table, part), "rb") as file:
-            return pq.read_table(file, columns=columns)
+        content = self._files.cat_file(self._file(table, part))
+        return parquet_file(content).read(columns=columns, use_threads=False)
 
     def rows_of(self, part: str) -> dict[str, list[dict[str, Any]]]:
         """All of a part."""
@@ -125,8 +125,7 @@ class Store:
         path = f"{self._root}/{name}/{name}.parquet"
         if not self._files.exists(path):
             return None
-        with self._files.open(path, "rb") as file:
-            return pq.read_table(file)
+        return parquet_file(self._files.cat_file(path)).read(use_threads=False)
 
     def write_file(self, name: str, content: bytes) -> str:
         """Returns where it is."""
@@ -212,6 +211,13 @@ class Store:
             yield
         finally:
             os.close(descriptor)
+
+
+def parquet_file(content: bytes) -> pq.ParquetFile:
+    """To read with `use_threads=False`: a thread of Arrow that lives when the program ends can abort it
+    (github.com/apache/arrow/issues/34314), and Arrow starts one even to read a file.
+    """
+    return pq.ParquetFile(pa.BufferReader(content))
 
 
 def _parquet(table: pa.Table) -> bytes:

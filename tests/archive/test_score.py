@@ -140,6 +140,27 @@ def _environment_of(process: Path) -> bytes:
         return b""
 
 
+def test_reading_leaves_no_thread_that_could_abort_the_program_at_its_end(
+    scored: tuple[Path, Path], tmp_path: Path
+) -> None:
+    listing = tmp_path / "calls.parquet"
+    pq.write_table(pa.table({"path": ["a.wav"] * 5000}), listing)
+    program = (
+        "import os, sys\n"
+        "from pipelines.archive.listing import read_listing\n"
+        "from pipelines.archive.store import Store\n"
+        "threads = lambda: len(os.listdir('/proc/self/task'))\n"
+        "before = threads()\n"
+        "read = [list(Store(sys.argv[1]).scan(table)) for table in ('calls', 'utterances')]\n"
+        "listed = sum(1 for _ in read_listing(sys.argv[2]))\n"
+        "print(all(read), listed, threads() - before)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, scored[1], listing], check=False, capture_output=True, text=True
+    )
+    assert done.stdout == "True 5000 0\n", done.stderr
+
+
 @given(kept=st.integers(0, 3))
 @settings(max_examples=4, deadline=None)
 def test_what_was_not_committed_is_no_part_of_the_archive(
