@@ -4,13 +4,14 @@ A file that comes in is named for the hash of its upload's name, and its length 
 kept of an upload until a form hands it in.
 """
 
+import asyncio
 import fcntl
 import hashlib
 import os
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -31,7 +32,7 @@ router = pages_router("/uploads")
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{43}")
 _TUS = {"tus-resumable": "1.0.0"}
-_LOST_AFTER_S = 24 * 3600
+_FORGOTTEN_AFTER_S, _LOST_AFTER_S = 600, 24 * 3600
 _UNFINISHED_AT_ONCE = 40  # times the largest file: what strangers leave unfinished must not fill the disk
 _WRITE_BYTES = 2**20
 _LET_GO_WITHIN_S, _LOOK_EVERY_S = 5.0, 0.1
@@ -58,8 +59,7 @@ def begin_upload(
         raise Trouble(503, "busy", {"retry-after": "60"})
     gate.admit_upload(address_of(request))
     _clear(recordings.incoming)
-    promised = sum(int(file.name.rpartition("-")[2]) for file in recordings.incoming.glob("upload-*-*[0-9]"))
-    if promised + int(length) > _UNFINISHED_AT_ONCE * settings.borrower_upload_bytes:
+    if _promised(recordings.incoming) + int(length) > _UNFINISHED_AT_ONCE * settings.borrower_upload_bytes:
         raise Trouble(503, "busy", {"retry-after": "600"})
     name = secrets.token_urlsafe(32)
     (recordings.incoming / f"upload-{hashed(name)}-{length}").touch(exist_ok=False)
@@ -74,8 +74,8 @@ def tell_offset(name: str, recordings: RecordingsDep) -> Response:
 
 
 @router.patch("/{name}")
-async def go_on(name: str, request: Request, recordings: RecordingsDep) -> Response:
-    """What came before the connection broke stays."""
+async def go_on(name: str, request: Request, settings: SettingsDep, recordings: RecordingsDep) -> Response:
+    """What came before the connection broke, or fell silent, stays."""
     path = await run_in_threadpool(_path, recordings.incoming, name)
     if request.headers.get("content-type") != "application/offset+octet-stream":
         raise Trouble(415, "form")
@@ -85,7 +85,7 @@ async def go_on(name: str, request: Request, recordings: RecordingsDep) -> Respo
             raise Trouble(409, "upload_offset", {**_TUS, "upload-offset": str(offset)})
         waiting = bytearray()
         try:
-            async for chunk in request.stream():
+            async for chunk in _until_silent(request.stream(), settings.request_within_seconds):
                 offset += len(chunk)
                 if offset > length:
                     raise TooLarge(length)
@@ -93,7 +93,7 @@ async def go_on(name: str, request: Request, recordings: RecordingsDep) -> Respo
                 if len(waiting) >= _WRITE_BYTES:
                     await run_in_threadpool(_append, descriptor, bytes(waiting))
                     waiting.clear()
-        except ClientDisconnect:
+        except (ClientDisconnect, Trouble):
             await run_in_threadpool(_append, descriptor, bytes(waiting))
             raise
         await run_in_threadpool(_append, descriptor, bytes(waiting))
@@ -176,10 +176,33 @@ def _lock(descriptor: int, within_s: float = 0.0) -> None:
             return
 
 
+async def _until_silent(stream: AsyncIterator[bytes], within_s: float) -> AsyncIterator[bytes]:
+    """Raises Trouble: a phone that lost its line comes back on another one, and must not find the upload held."""
+    while True:
+        try:
+            yield await asyncio.wait_for(anext(stream), within_s)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise Trouble(408, "upload_silent") from None
+
+
 def _append(descriptor: int, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
+
+
+def _promised(folder: Path) -> int:
+    """Bytes that unfinished uploads take, or still may; of those that nobody goes on with, what came."""
+    promised = 0
+    for file in folder.glob("upload-*-*[0-9]"):
+        try:
+            told = file.stat()
+        except FileNotFoundError:
+            continue  # it was handed in meanwhile
+        promised += _length(file) if told.st_mtime > time.time() - _FORGOTTEN_AFTER_S else told.st_size
+    return promised
 
 
 def _clear(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """Files from strangers: in pieces or whole, broken off, too large, too many, no recordings at all."""
 
 import hashlib
+import os
 import re
 import socket
 import struct
@@ -92,6 +93,42 @@ def test_form_that_names_an_upload_in_the_making_waits_some_seconds_only(site: S
         answer = hand_in(visitor, address)
     assert answer.status_code == 423
     assert "另一个页面正在传" in answer.text
+
+
+@pytest.fixture(scope="module")
+def hasty(start_program: Start, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    folder = tmp_path_factory.mktemp("hasty")
+    settings = {
+        "CALLAUDIT_REQUEST_WITHIN_SECONDS": "2",
+        "CALLAUDIT_BORROWER_UPLOAD_BYTES": "1000",
+        "CALLAUDIT_BORROWER_UPLOADS_PER_HOUR": "1000",
+        "CALLAUDIT_THREADS": "1",
+    }
+    program = start_program(folder / "data", "serve", "--port", "0", "--no-worker", settings=settings)
+    yield from open_site(program, folder)
+
+
+def test_phone_whose_line_fell_silent_goes_on_by_another(hasty: Site) -> None:
+    content, visitor = hasty.sound(0.05).read_bytes()[:800], hasty.visitor()
+    address, server = begin(visitor, len(content)).headers["location"], urlsplit(hasty.url)
+    with socket.create_connection((server.hostname or "", server.port or 0)) as line:
+        head = f"PATCH {address} HTTP/1.1\r\nhost: {server.netloc}\r\ncontent-length: 800\r\nupload-offset: 0\r\n"
+        line.sendall(f"{head}content-type: application/offset+octet-stream\r\n\r\n".encode() + content[:500])
+        line.settimeout(10)
+        assert line.recv(100).startswith(b"HTTP/1.1 408")
+        assert offset_of(visitor, address) == 500
+        assert piece(visitor, address, content[500:], 500).status_code == 204
+
+
+def test_uploads_that_nobody_goes_on_with_hold_no_room(hasty: Site) -> None:
+    visitor, folder = hasty.visitor(), hasty.program.data_dir / "recordings" / ".incoming"
+    while (answer := begin(visitor, 1000)).status_code == 201:
+        pass
+    assert (answer.status_code, answer.headers["retry-after"]) == (503, "600")
+    an_hour_ago = time.time() - 3600
+    for file in folder.glob("upload-*"):
+        os.utime(file, (an_hour_ago, an_hour_ago))
+    assert begin(visitor, 1000).status_code == 201
 
 
 def test_upload_takes_no_more_than_it_promised(site: Site) -> None:
