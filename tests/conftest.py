@@ -136,6 +136,18 @@ Start = Callable[..., Program]
 
 
 @pytest.fixture(scope="session")
+def s3() -> Iterator[str]:
+    """The address of a server that speaks S3. A file's tests have buckets of their own."""
+    from moto.server import ThreadedMotoServer  # noqa: PLC0415 - a second of imports for few tests
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture(scope="session")
 def start_program() -> Iterator[Start]:
     """Starts `callaudit …` with settings; all of it is killed in the end."""
     started: list[Program] = []

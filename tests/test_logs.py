@@ -10,7 +10,6 @@ from typing import Any
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.conftest import CALLS, ROOT, Program, Start
 
@@ -58,27 +57,20 @@ def test_job_library_logs_in_our_form() -> None:
     assert (told["logger"], told["message"]) == ("dbos", "the database is away:\nConnection refused")
 
 
-def test_libraries_of_buckets_name_no_file_even_at_debug() -> None:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
+def test_libraries_of_buckets_name_no_file_even_at_debug(s3: str) -> None:
     keys = {"aws_access_key_id": "key", "aws_secret_access_key": "secret", "region_name": "us-east-1"}
-    bucket = boto3.client("s3", endpoint_url=endpoint, **keys)
+    bucket = boto3.client("s3", endpoint_url=s3, **keys)
     bucket.create_bucket(Bucket="secret-calls")
     bucket.close()
     program = "import fsspec, sys; from app.logs import log_to_stderr; log_to_stderr('DEBUG', 'json')\n"
     program += "with fsspec.open(sys.argv[1], 'wb') as file: file.write(b'x')\n"
     program += "with fsspec.open(sys.argv[1], 'rb') as file: print(file.read())"
-    try:
-        done = subprocess.run(
-            [sys.executable, "-c", program, "s3://secret-calls/wang-xiaoming.wav"],
-            env={**os.environ, **{name.upper(): value for name, value in keys.items()}, "AWS_ENDPOINT_URL": endpoint,
-                 "AWS_DEFAULT_REGION": "us-east-1"},
-            capture_output=True, text=True, cwd=ROOT, timeout=60, check=True,
-        )  # fmt: skip
-    finally:
-        server.stop()
+    done = subprocess.run(
+        [sys.executable, "-c", program, "s3://secret-calls/wang-xiaoming.wav"],
+        env={**os.environ, **{name.upper(): value for name, value in keys.items()}, "AWS_ENDPOINT_URL": s3,
+             "AWS_DEFAULT_REGION": "us-east-1"},
+        capture_output=True, text=True, cwd=ROOT, timeout=60, check=True,
+    )  # fmt: skip
     assert done.stdout == "b'x'\n"
     assert "secret-calls" not in done.stderr
     assert "wang-xiaoming" not in done.stderr

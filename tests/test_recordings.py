@@ -7,7 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,6 @@ from typing import Any
 import boto3
 import fsspec
 import pytest
-from moto.server import ThreadedMotoServer
 
 from app.config import Settings
 from app.recordings import Recordings
@@ -110,16 +109,16 @@ def s3_keys(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.fixture
-def bucket(s3_keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+def bucket(s3: str, s3_keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """A client of a server that speaks S3, with an empty bucket called shelf."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", s3)
     with closing(boto3.client("s3")) as client:
         client.create_bucket(Bucket="shelf")
         yield client
-    server.stop()
+        with suppress(client.exceptions.NoSuchBucket):
+            for found in client.list_objects_v2(Bucket="shelf").get("Contents", []):
+                client.delete_object(Bucket="shelf", Key=found["Key"])
+            client.delete_bucket(Bucket="shelf")
 
 
 @pytest.mark.parametrize("url", ["s3://shelf/a/b", "s3://shelf"])

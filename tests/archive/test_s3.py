@@ -1,12 +1,10 @@
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import boto3
 import pytest
-from moto.server import ThreadedMotoServer
 
 from tests.archive.conftest import archive, clips, command, environment, rows
 from tests.conftest import ROOT
@@ -15,17 +13,12 @@ KEYS = {"AWS_ACCESS_KEY_ID": "key", "AWS_SECRET_ACCESS_KEY": "secret", "AWS_DEFA
 
 
 @pytest.fixture(scope="module")
-def bucket() -> Iterator[str]:
+def bucket(s3: str) -> str:
     """A server's address; it has a bucket called calls."""
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    endpoint = f"http://{host}:{port}"
-    client = _client(endpoint)
+    client = _client(s3)
     client.create_bucket(Bucket="calls")
     client.close()
-    yield endpoint
-    server.stop()
+    return s3
 
 
 def _client(endpoint: str):  # type: ignore[no-untyped-def]

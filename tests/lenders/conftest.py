@@ -14,7 +14,6 @@ import boto3
 import httpx2
 import pytest
 import sqlalchemy as sa
-from moto.server import ThreadedMotoServer
 from pydantic import SecretStr
 from starlette.testclient import TestClient
 
@@ -209,12 +208,8 @@ class Bucket:
 
 
 @pytest.fixture(scope="session")
-def bucket() -> Iterator[Bucket]:
-    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield Bucket(f"http://{host}:{port}")
-    server.stop()
+def bucket(s3: str) -> Bucket:
+    return Bucket(s3)
 
 
 @pytest.fixture(scope="session")
