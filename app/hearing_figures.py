@@ -85,11 +85,12 @@ def show_speakers(
 
 def _figures_table(model: str, figures: Sequence[Figure]) -> Table:
     table = Table("set", title=model, title_justify="left")
-    for heading in ("sentences", "speakers", "characters", "CER", "95 % interval", "over"):
+    for heading in ("sentences", "speakers", "characters", "CER", "95 % interval", "over", "syllables"):
         table.add_column(heading, justify="right")
     for f in figures:
         counts = (str(f.sentences), str(len(f.speakers)), str(f.characters))
-        table.add_row(f.name, *counts, f"{f.rate:.1%}", f"{f.low:.1%} to {f.high:.1%}", f.resampled)
+        interval = f"{f.low:.1%} to {f.high:.1%}"
+        table.add_row(f.name, *counts, f"{f.rate:.1%}", interval, f.resampled, f"{f.misheard:.1%}")
     return table
 
 

@@ -17,7 +17,7 @@ from pipelines.characters import characters
 from pipelines.training.dataset import CORPUS, read_rows
 from pipelines.training.in_memory import channel_of
 from pipelines.training.neural_voices import HELD_OUT_SPEAKERS, NeuralVoices
-from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice
+from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice, pinyin
 from pipelines.training.telephone import Samples, degrade
 from pipelines.training.texts import read_sentences
 
@@ -54,6 +54,7 @@ class Heard:
     speaker: str
     errors: int
     length: int  # characters
+    misheard: int = 0  # errors in syllables without tone: of characters that sound alike the ear cannot choose
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class Figure:
     rate: float
     low: float
     high: float
+    misheard: float  # rate of errors in syllables without tone
     resampled: str  # speakers or sentences
 
 
@@ -103,8 +105,13 @@ def hear(transcriber: Transcriber, said: Spoken, silence_s: float) -> Heard:
     silence = np.zeros(round(silence_s * SAMPLE_RATE), np.float32)
     channel = channel_of(np.concatenate([silence, said.samples, silence]))
     text = "".join(segment.text for segment in transcriber(channel))
-    right = characters(said.text)
-    return Heard(said.speaker, Levenshtein.distance(right, characters(text)), len(right))
+    right, heard = characters(said.text), characters(text)
+    misheard = Levenshtein.distance(_syllables(right), _syllables(heard))
+    return Heard(said.speaker, Levenshtein.distance(right, heard), len(right), misheard)
+
+
+def _syllables(spoken: Sequence[str]) -> list[str]:
+    return [syllable.rstrip("12345") for syllable in pinyin("".join(spoken))]
 
 
 def figure(name: str, heard: Sequence[Heard], measuring: Measuring | None = None) -> Figure:
@@ -128,15 +135,17 @@ def figure(name: str, heard: Sequence[Heard], measuring: Measuring | None = None
         rate=float(errors / length),
         low=float(low),
         high=float(high),
+        misheard=sum(h.misheard for h in heard) / float(length),
         resampled="speakers" if by_speaker else "sentences",
     )
 
 
 def write_card(figures: Sequence[Figure], card: Path) -> None:
     """Replaces the figures in the model's README.md between their marks; makes the file where there is none."""
-    rows = ["| set | sentences | speakers | CER | 95 % interval, over |", "|---|---|---|---|---|"]
+    rows = ["| set | sentences | speakers | CER | 95 % interval, over | syllables |", "|---|---|---|---|---|---|"]
     rows += [
-        f"| {f.name} | {f.sentences} | {len(f.speakers)} | {f.rate:.1%} | {f.low:.1%} to {f.high:.1%}, {f.resampled} |"
+        f"| {f.name} | {f.sentences} | {len(f.speakers)} | {f.rate:.1%} | {f.low:.1%} to {f.high:.1%}, {f.resampled} "
+        f"| {f.misheard:.1%} |"
         for f in figures
     ]
     text = card.read_text("utf8") if card.is_file() else _CARD
