@@ -116,9 +116,13 @@ def bucket(s3: str, s3_keys: None, monkeypatch: pytest.MonkeyPatch) -> Iterator[
         client.create_bucket(Bucket="shelf")
         yield client
         with suppress(client.exceptions.NoSuchBucket):
-            for found in client.list_objects_v2(Bucket="shelf").get("Contents", []):
-                client.delete_object(Bucket="shelf", Key=found["Key"])
-            client.delete_bucket(Bucket="shelf")
+            delete_bucket(client)
+
+
+def delete_bucket(client: Any) -> None:
+    for stored in client.list_objects_v2(Bucket="shelf").get("Contents", []):
+        client.delete_object(Bucket="shelf", Key=stored["Key"])
+    client.delete_bucket(Bucket="shelf")
 
 
 @pytest.mark.parametrize("url", ["s3://shelf/a/b", "s3://shelf"])
@@ -137,9 +141,8 @@ def test_bucket_is_ready_while_it_is_there_also_if_it_is_empty(bucket: Any, tmp_
     assert "Contents" not in bucket.list_objects_v2(Bucket="shelf")
     kept(recordings)
     recordings.check()
-    for stored in bucket.list_objects_v2(Bucket="shelf")["Contents"]:
-        bucket.delete_object(Bucket="shelf", Key=stored["Key"])
-    bucket.delete_bucket(Bucket="shelf")
+    assert bucket.list_objects_v2(Bucket="shelf")["Contents"]
+    delete_bucket(bucket)
     with pytest.raises(FileNotFoundError):
         recordings.check()
 

@@ -17,7 +17,7 @@ from pipelines.characters import characters
 from pipelines.training.dataset import CORPUS, read_rows
 from pipelines.training.in_memory import channel_of
 from pipelines.training.neural_voices import HELD_OUT_SPEAKERS, NeuralVoices
-from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice, pinyin
+from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice, toneless
 from pipelines.training.telephone import Samples, degrade
 from pipelines.training.texts import read_sentences
 
@@ -106,12 +106,8 @@ def hear(transcriber: Transcriber, said: Spoken, silence_s: float) -> Heard:
     channel = channel_of(np.concatenate([silence, said.samples, silence]))
     text = "".join(segment.text for segment in transcriber(channel))
     right, heard = characters(said.text), characters(text)
-    misheard = Levenshtein.distance(_syllables(right), _syllables(heard))
+    misheard = Levenshtein.distance(toneless(right), toneless(heard))
     return Heard(said.speaker, Levenshtein.distance(right, heard), len(right), misheard)
-
-
-def _syllables(spoken: Sequence[str]) -> list[str]:
-    return [syllable.rstrip("12345") for syllable in pinyin("".join(spoken))]
 
 
 def figure(name: str, heard: Sequence[Heard], measuring: Measuring | None = None) -> Figure:

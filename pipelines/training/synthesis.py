@@ -150,3 +150,8 @@ def pinyin(text: str) -> list[str]:
             for match in where.finditer(text):
                 parts[places[hanzi.index(match.start())]] = reading
     return parts
+
+
+def toneless(text: str) -> list[str]:
+    """Its syllables in pinyin without tone numbers, marks between."""
+    return [part.rstrip("12345") for part in pinyin(text)]

@@ -26,7 +26,7 @@ from transformers import WhisperConfig, WhisperForConditionalGeneration
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.nonspeech import SOUNDS, sound
 from pipelines.training.shards import HUMAN, Clip, log_mel, read_shard, read_texts, scaled
-from pipelines.training.synthesis import HANZI, pinyin
+from pipelines.training.synthesis import HANZI, toneless
 from pipelines.training.whisper_encoder import encode
 
 WINDOW_FRAMES = 3_000
@@ -88,7 +88,7 @@ class Vocabulary:
     def of(cls, texts: list[str], least: int = 2, most: int = 5_000) -> "Vocabulary":
         counts = Counter("".join(texts))
         characters = [c for c, n in counts.most_common(most) if n >= least]
-        sounds = {s.rstrip("12345") for text in texts for s in pinyin("".join(HANZI.findall(text)))}
+        sounds = {s for text in texts for s in toneless("".join(HANZI.findall(text)))}
         return cls(characters, sorted(sounds))
 
     @classmethod
@@ -97,7 +97,7 @@ class Vocabulary:
         if path.is_dir():
             entries = json.loads((path / "vocabulary.json").read_text("utf8"))
             characters = entries[: entries.index("")]
-            return cls(characters, sorted({pinyin(c)[0].rstrip("12345") for c in characters if HANZI.match(c)}))
+            return cls(characters, sorted({toneless(c)[0] for c in characters if HANZI.match(c)}))
         return cls(**json.loads(path.read_text("utf8")))
 
     def save(self, path: Path) -> None:
