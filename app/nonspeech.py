@@ -8,7 +8,8 @@ from rich.table import Table
 
 from app.terminal import ProgressBar, console
 from pipelines.score import Engine, score
-from pipelines.training.invention import BABBLE, Babble, Invented, Listening, Rate, listen, rates
+from pipelines.training.babble import Babble
+from pipelines.training.invention import BABBLE, Invented, Listening, Rate, listen, rates
 
 
 def show_inventions(engine: Engine, hours: float, stretch_s: float, seed: int, as_json: bool) -> int:

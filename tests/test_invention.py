@@ -3,7 +3,8 @@ import pytest
 
 from models.call import Recording
 from pipelines.report import RecordingPart, Report, summarise
-from pipelines.training.invention import BABBLE, Babble, Invented, Listening, listen, rates
+from pipelines.training.babble import Babble
+from pipelines.training.invention import BABBLE, Invented, Listening, listen, rates
 from pipelines.training.nonspeech import SOUNDS
 from tests.conftest import needs_debian
 

@@ -10,13 +10,12 @@ from zlib import crc32
 
 import numpy as np
 
-from models.call import SAMPLE_RATE, Recording
+from models.call import Recording
 from pipelines.hearing import UNKNOWN_SPEAKER
 from pipelines.report import Report
-from pipelines.training.dataset import CORPUS, read_rows
+from pipelines.training.babble import Babble
 from pipelines.training.in_memory import recording_of
 from pipelines.training.nonspeech import SOUNDS, sound
-from pipelines.training.synthesis import HELD_OUT, Synthesizer, Voice
 from pipelines.training.telephone import Samples
 
 BABBLE = "TV babble"
@@ -48,7 +47,7 @@ class Invented:
 
 
 def listen(
-    score: Callable[[Recording], Report], listening: Listening | None = None, babble: "Babble | None" = None
+    score: Callable[[Recording], Report], listening: Listening | None = None, babble: Babble | None = None
 ) -> Iterator[Invented]:
     """One result a stretch, every sound at every level in turn until the hours are full; babble if it is given."""
     chosen = listening or Listening()
@@ -74,31 +73,6 @@ def listen(
             sum(set(u.review_reasons) <= {UNKNOWN_SPEAKER} for u in flagged),
             tuple(u.text for u in flagged),
         )
-
-
-class Babble:
-    """Many voices at once, of which no word can be told: ordinary talk by espeak-ng."""
-
-    def __init__(self) -> None:
-        """Raises RuntimeError saying what to install, if espeak-ng is missing."""
-        self._synthesizer = Synthesizer()
-        rows = read_rows([CORPUS / "calls.jsonl"])
-        self._texts = [row.text for row in rows if row.split == "test" and not row.labels]
-
-    def __call__(self, seconds: float, voices: int, random: np.random.Generator) -> Samples:
-        mixed = np.zeros(round(seconds * SAMPLE_RATE), np.float32)
-        for name in random.permutation(HELD_OUT)[:voices]:
-            voice = Voice(str(name), int(random.integers(25, 75)), 50, int(random.integers(170, 260)))
-            mixed += self._talk(mixed.size, voice, random)
-        return mixed
-
-    def _talk(self, length: int, voice: Voice, random: np.random.Generator) -> Samples:
-        parts: list[Samples] = []
-        missing = length
-        while missing > 0:
-            parts.append(self._synthesizer.speak(self._texts[random.integers(len(self._texts))], voice).samples)
-            missing -= parts[-1].size
-        return np.roll(np.concatenate(parts)[:length], int(random.integers(length)))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,14 +23,18 @@ import torch
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+from pipelines.training.babble import Babble
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.nonspeech import SOUNDS, sound
 from pipelines.training.shards import HUMAN, Clip, log_mel, read_shard, read_texts, scaled
-from pipelines.training.synthesis import HANZI, toneless
+from pipelines.training.synthesis import HANZI, VOICES, toneless
+from pipelines.training.telephone import degrade
 from pipelines.training.whisper_encoder import encode
 
 WINDOW_FRAMES = 3_000
 LONGEST_TEXT = 440
+_SILENT_SHARE = 0.02  # windows in which nobody speaks, for each clip of speech
+_BABBLE_SHARE = 0.6  # of them; the others are a line's sounds
 _HUMAN_SHARE = 0.6  # shards of people's speech, of half the clips, after each synthetic one
 TONES = 6  # 0 where nobody speaks, 5 the neutral one
 TEACHER = 512  # features of the teacher, Whisper base
@@ -259,8 +263,8 @@ def window_batches(
                 window, used, limit = [], 0, chooser.choice([chooser.uniform(200, longest - 50), longest - 50])
             window.append(clip)
             used += len(clip.mel)
-            if chooser.random() < 0.01:
-                windows.append([chooser.choice(silences)])
+            if chooser.random() < _SILENT_SHARE:
+                windows.append([next(silences)])
         chooser.shuffle(windows)
         while len(windows) * longest >= frames:
             padded = WINDOW_FRAMES if chooser.random() < 0.03 else longest
@@ -268,14 +272,17 @@ def window_batches(
             yield collate([windows.pop() for _ in range(min(size, len(windows)))], vocabulary, padded, chooser)
 
 
-def nonspeech(chooser: random.Random, longest_s: float, count: int = 200) -> list[Clip]:
-    """Line sounds without a word, so that the recogniser learns to say nothing."""
+def nonspeech(chooser: random.Random, longest_s: float) -> Iterator[Clip]:
+    """Line sounds and babble without a word that can be told, for ever: the recogniser learns to say nothing."""
     draw = np.random.default_rng(chooser.randint(0, 1 << 30))
-    sounds = [
-        sound(name, chooser.uniform(1, longest_s), chooser.uniform(-50, -3), draw)
-        for name in chooser.choices(list(SOUNDS), k=count)
-    ]
-    return [Clip(log_mel(samples), "", (), np.zeros((0, 2), np.int16)) for samples in sounds]
+    babble = Babble(VOICES, "train")
+    while True:
+        seconds = chooser.uniform(1, longest_s)
+        if chooser.random() < _BABBLE_SHARE:
+            samples = degrade(babble(seconds, chooser.randint(4, 8), draw), draw)
+        else:
+            samples = sound(chooser.choice(list(SOUNDS)), seconds, chooser.uniform(-50, -3), draw)
+        yield Clip(log_mel(samples), "", (), np.zeros((0, 2), np.int16))
 
 
 def collate(groups: list[list[Clip]], vocabulary: Vocabulary, frames: int, chooser: random.Random) -> Batch:
