@@ -15,7 +15,8 @@ from app.train_asr import train_asr_from_scratch
 from models.transcriber import Transcriber
 from pipelines.training.from_scratch import Effort, OtherWork, train_from_scratch
 from pipelines.training.new_folder import OutTaken
-from pipelines.training.transcriber import Training, Vocabulary, main, train
+from pipelines.training.recogniser import Vocabulary
+from pipelines.training.transcriber import Training, main, train
 from tests.conftest import needs_debian
 
 _TEXTS = ["您好，请问是张先生吗？", "今天能还多少？", "我下周发工资。", "您的账单已经逾期了。", "好的，谢谢。"]

@@ -9,17 +9,10 @@ import pytest
 import torch
 
 from pipelines.training.human_speech import Spoken, as_other_speaker, phrase, trained_sentences
+from pipelines.training.recogniser import TEACHER, Recogniser, Vocabulary, configuration
 from pipelines.training.shards import Clip, clip_of, read_shard, write_shard
 from pipelines.training.synthesis import pinyin
-from pipelines.training.transcriber import (
-    TEACHER,
-    Recogniser,
-    Vocabulary,
-    clips,
-    collate,
-    configuration,
-    short_batches,
-)
+from pipelines.training.windows import clips, collate, short_batches
 
 SECOND = 16_000
 

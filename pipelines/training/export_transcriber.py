@@ -13,7 +13,7 @@ from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_token
 from transformers import GenerationConfig, PreTrainedTokenizerFast, WhisperForConditionalGeneration
 
 from pipelines.training.new_folder import OutTaken, check_free, written_whole
-from pipelines.training.transcriber import SPECIAL, Recogniser, Vocabulary, configuration, load_weights
+from pipelines.training.recogniser import SPECIAL, Recogniser, Vocabulary, configuration, load_weights
 
 # CTranslate2 takes a model for multilingual when its vocabulary holds the empty string.
 _BEFORE_TEXT_ENDS = ("", "<unk>")

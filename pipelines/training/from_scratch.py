@@ -8,18 +8,10 @@ from pathlib import Path
 
 from pipelines.training.export_transcriber import export
 from pipelines.training.new_folder import check_free
+from pipelines.training.recogniser import GUIDED, Recogniser, Stage, Vocabulary, configuration, load_weights
 from pipelines.training.shards import read_texts, write_shards
-from pipelines.training.transcriber import (
-    GUIDED,
-    WINDOW_FRAMES,
-    Recogniser,
-    Stage,
-    Training,
-    Vocabulary,
-    configuration,
-    load_weights,
-    train,
-)
+from pipelines.training.transcriber import Training, train
+from pipelines.training.windows import WINDOW_FRAMES
 
 
 @dataclass(frozen=True, slots=True)

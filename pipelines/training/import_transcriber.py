@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipelines.training.transcriber import SPECIAL, Recogniser, Vocabulary
+from pipelines.training.recogniser import SPECIAL, Recogniser, Vocabulary
 
 _TYPES = (np.float32, np.int8, np.int16, np.int32, np.float16)
 # part of a layer in CTranslate2: (fused projections in order of rows) as transformers name them
