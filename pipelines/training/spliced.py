@@ -1,8 +1,8 @@
 """Text -> what the encoder would hear if somebody spoke it, spliced from syllables that it heard elsewhere.
 
 A decoder that reads these learns which characters people write for what they say, from far more text than there is
-speech of. The encoder stays as it is. Each syllable is taken from where it once sounded at nearly the same place of a
-window, for the encoder's states know their place.
+speech of. The encoder stays as it is. Its states know their place in the window: each syllable is taken from where it
+once sounded nearby, and what differs between the two places on average is made up for.
 """
 
 import random
@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from pipelines.training.recogniser import EOT, PROMPT, Batch, Recogniser, Spliced, Vocabulary
 from pipelines.training.synthesis import HANZI, SYLLABLE, pinyin
 
-_WINDOWS = 3_000  # to cut from: they hold nearly every syllable of Mandarin in each of its tones
 _ROWS = 24  # of a batch
 _OF_SPEECH = 4  # one batch in so many is heard: a decoder must not forget how real states are, nor to be silent
 _PAUSE = 4  # positions (of 20 ms): less of a gap between two syllables is part of the first
@@ -37,12 +36,13 @@ def spliced_batches(
     *,
     chooser: random.Random,
     frames: int,
+    count: int,
 ) -> Iterator[Batch | Spliced]:
-    """For ever. `frames`: those of most of the windows. Raises ValueError without texts."""
+    """For ever. `frames`: those of most of the windows; `count` of them are cut. Raises ValueError without texts."""
     if not texts:
         raise ValueError("there is no sentence to splice; name files of texts with --sentences")
     splices = Splices(vocabulary, frames // 2)
-    while splices.windows < _WINDOWS:
+    while splices.windows < count:
         splices.cut(model, next(windows))
     splices.index()
     while True:
@@ -70,6 +70,7 @@ class Splices:
     windows: int = 0
     _found: dict[_Key, list[tuple[int, _States]]] = field(default_factory=lambda: defaultdict(list))
     _places: dict[_Key, NDArray[np.int64]] = field(default_factory=dict)
+    _mean: NDArray[np.float32] = field(default_factory=lambda: np.zeros((1, 1), np.float32))  # (positions, d) of states
 
     def cut(self, model: Recogniser, batch: Batch) -> None:
         """Adds what sounds in windows of as many positions; others are left alone."""
@@ -77,7 +78,9 @@ class Splices:
             return
         self.windows += len(batch.mel)
         with torch.no_grad():
-            hidden = model.encode(batch.mel).half().numpy()
+            hidden = model.encode(batch.mel).float().numpy()
+        self._mean = self._mean + (hidden.mean(0) - self._mean) * len(hidden) / self.windows
+        hidden = hidden.astype(np.float16)
         for row, (states, sounding) in enumerate(zip(hidden, batch.sounding.tolist(), strict=True)):
             spans = [(begin + 1 if begin else begin, end - 1) for begin, end in sounding if end]
             if not spans or spans[-1][1] >= len(states):
@@ -165,4 +168,7 @@ class Splices:
     def _take(self, key: _Key, place: int, chooser: random.Random) -> _States:
         near = int(np.searchsorted(self._places[key], place)) + chooser.randint(-_NEIGHBOURS, _NEIGHBOURS)
         found = self._found[key]
-        return found[max(0, min(near, len(found) - 1))][1]
+        sounded, states = found[max(0, min(near, len(found) - 1))]
+        here, there = (np.minimum(begin + np.arange(len(states)), self.positions - 1) for begin in (place, sounded))
+        moved: _States = (states + self._mean[here] - self._mean[there]).astype(np.float16)
+        return moved

@@ -45,6 +45,7 @@ class Training:
     shards: Path
     out: Path
     sentences: tuple[Path, ...] = ()  # what stage `spliced` reads; a file named twice is drawn from twice as often
+    cut: int = 2_500  # windows that it splices from: they hold nearly every syllable of Mandarin in each of its tones
     init: Path | None = None  # a stage's weights, or an exported folder such as the bundled one
     stage: Stage = "encoder"
     minutes: float = 10
@@ -118,7 +119,9 @@ def _batches(
     if options.stage == "windows":
         return windows
     texts = [text for path in options.sentences for text in read_texts(path)]
-    return spliced_batches(model, vocabulary, windows, texts, chooser=chooser, frames=options.longest)
+    return spliced_batches(
+        model, vocabulary, windows, texts, chooser=chooser, frames=options.longest, count=options.cut
+    )
 
 
 def main() -> None:
@@ -128,6 +131,7 @@ def main() -> None:
     parser.add_argument("--shards", type=Path, help="folder of shards to train on")
     parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="what stage spliced reads")
     parser.add_argument("--out", type=Path, help="file of the weights")
+    parser.add_argument("--cut", type=int, default=2_500, help="windows of speech that stage spliced cuts")
     parser.add_argument("--init", type=Path, help="a stage's weights, or an exported folder such as the bundled one")
     parser.add_argument("--stage", choices=get_args(Stage), default="encoder")
     parser.add_argument("--minutes", type=float, default=10)
