@@ -21,6 +21,7 @@ from models.call import KIND_OF_FORM, KINDS, Form, Label
 from models.classifier import OUTPUTS, TOKENIZER_SHA256, Classifier
 from models.errors import ModelNotFound, WrongModel
 from pipelines.training.calibration import best_f1_threshold, calibrate
+from pipelines.training.classifier import average, fresh
 from pipelines.training.dataset import BadData, Row, read_folder
 from pipelines.training.examples import known, target
 from pipelines.training.fine_tuning import FineTuning, OtherRun, Step
@@ -261,6 +262,22 @@ def test_own_encoder_from_scratch(rows: list[Row], tmp_path: Path) -> None:
     train_classifier(SCRATCH, rows, tmp_path, options=replace(QUICK, epochs=1), watch=silent)
     (judged,) = Classifier(str(tmp_path))(["打断你的腿"])
     assert 0 <= judged.scores[Label.THREAT] <= 1
+
+
+def test_the_mean_of_encoders_lies_between_them(tmp_path: Path) -> None:
+    tokenizer = character_tokenizer(_SPECIAL, "[CLS]", "[SEP]", "[CLS] $A [SEP] $B:1 [SEP]:1")
+    config = BertConfig(vocab_size=tokenizer.get_vocab_size(), **_SMALL)
+    folders = [tmp_path / name for name in ("one", "two", "three")]
+    for folder in folders:
+        BertModel(config).save_pretrained(folder)
+    each = [fresh(tokenizer, folder) for folder in folders]
+    for folder, model in zip(folders, each, strict=True):
+        model.save_pretrained(folder)
+    mean = fresh(tokenizer, folders[0], dropout=0.3)
+    average(mean, folders[1:])
+    assert mean.config.hidden_dropout_prob == 0.3
+    for name, value in mean.state_dict().items():
+        torch.testing.assert_close(value, sum(model.state_dict()[name] for model in each) / 3)
 
 
 def test_a_base_with_another_tokenizer_is_refused(rows: list[Row], tmp_path: Path) -> None:

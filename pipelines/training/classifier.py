@@ -200,10 +200,15 @@ def pieces(text: str, turn: str, longest: int = 40) -> Iterator[tuple[str, str]]
         yield piece, turn[-longest:]
 
 
-def fresh(tokenizer: Tokenizer, pretrained: Path | None = None) -> BertForSequenceClassification:
-    """An encoder with a new head, whose outputs are OUTPUTS: the project's own, or of a folder, whose head is kept."""
+def fresh(tokenizer: Tokenizer, pretrained: Path | None = None, dropout: float = 0.0) -> BertForSequenceClassification:
+    """An encoder with a new head, whose outputs are OUTPUTS: the project's own, or of a folder, whose head is kept.
+
+    `dropout` is that of a folder's encoder.
+    """
     if pretrained and pretrained.is_dir():
-        return BertForSequenceClassification.from_pretrained(pretrained, dtype=torch.float32, **HEAD)
+        return BertForSequenceClassification.from_pretrained(
+            pretrained, dtype=torch.float32, hidden_dropout_prob=dropout, attention_probs_dropout_prob=dropout, **HEAD
+        )
     masked = _masked_model(tokenizer)
     if pretrained:
         masked.load_state_dict(torch.load(pretrained, weights_only=True))
@@ -211,6 +216,17 @@ def fresh(tokenizer: Tokenizer, pretrained: Path | None = None) -> BertForSequen
     model.bert.embeddings.word_embeddings = masked.bert.embeddings.word_embeddings
     model.bert.load_state_dict(masked.bert.state_dict(), strict=False)
     return model
+
+
+def average(model: BertForSequenceClassification, others: Sequence[Path]) -> None:
+    """The mean of its weights and of other folders', in place: trained from one beginning by other seeds and rows, they
+    generalise better together (arXiv 2203.05482).
+    """
+    mean = model.state_dict()
+    for folder in others:
+        other = BertForSequenceClassification.from_pretrained(folder, dtype=torch.float32, **HEAD).state_dict()
+        mean = {name: value + other[name] for name, value in mean.items()}
+    model.load_state_dict({name: value / (1 + len(others)) for name, value in mean.items()})
 
 
 def fold(model: BertForSequenceClassification) -> None:
@@ -234,6 +250,13 @@ def _arguments() -> argparse.Namespace:
         type=Path,
         help="weights that pretrain writes; fine-tune takes a folder too, exported or of public_encoder",
     )
+    parser.add_argument(
+        "--averaged-with",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="folders whose weights' mean with --pretrained fine-tune begins with; with --epochs 0 it exports the mean",
+    )
     parser.add_argument("--resume", action="store_true", help="pre-train on from what --pretrained holds")
     parser.add_argument("--heard", type=Path, help="JSON: text -> what the recogniser made of it")
     parser.add_argument("--out", type=Path)
@@ -241,6 +264,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--dropout", type=float, default=0.0, help="in a folder's encoder")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--plain", type=int, help="compliant rows an epoch that resemble no abuse; default: all")
     parser.add_argument("--ordinary", type=int, default=2_500, help="rows of ordinary talk among the compliant ones")
@@ -295,7 +319,8 @@ def main() -> None:
     if options.stage == "weigh":
         weigh(options.out, calibrated, ngrams)
         return
-    model = fresh(tokenizer, options.pretrained)
+    model = fresh(tokenizer, options.pretrained, options.dropout)
+    average(model, options.averaged_with)
     fine_tune(
         model,
         Encoding(tokenizer, model.config.to_dict()),
