@@ -23,45 +23,20 @@ SPECIAL = ("<|endoftext|>", "<|startoftranscript|>", "<|zh|>", "<|transcribe|>",
 EOT, START, ZH, TRANSCRIBE, NO_TIMESTAMPS, NO_SPEECH = range(len(SPECIAL))
 PROMPT = (START, ZH, TRANSCRIBE, NO_TIMESTAMPS)
 
-Stage = Literal["encoder", "decoder", "joint", "windows", "spliced"]
+Stage = Literal["encoder", "decoder", "joint", "windows"]
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
-    """What the decoder shall read."""
-
-    tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
-    silent: Tensor  # (batch,) nobody speaks
-    sounding: Tensor  # (batch, text tokens, 2): positions at which a token sounds, half open; empty if none is known
-
-
-@dataclass(frozen=True, slots=True)
-class Batch(Reading):
-    """From speech."""
-
+class Batch:
     mel: Tensor  # (batch, 80, frames), scaled as Whisper does
     syllable: Tensor  # (batch, frames / 2): the syllable that sounds, 0 none, -100 beyond the sound
     before: Tensor  # the syllable before that one
     tone: Tensor
+    tokens: Tensor  # (batch, length), prompt and end included, -100 where padded
+    silent: Tensor  # (batch,) nobody speaks
+    sounding: Tensor  # (batch, text tokens, 2): positions at which a token sounds, half open; empty if none is known
     taught: Tensor  # (taught positions, TEACHER): what a teacher hears there
     taught_at: Tensor  # (taught positions, 2): row and position of each
-
-    @property
-    def seconds(self) -> float:
-        """Of sound."""
-        return int((self.syllable >= 0).sum()) / 50
-
-
-@dataclass(frozen=True, slots=True)
-class Spliced(Reading):
-    """From text alone."""
-
-    hidden: Tensor  # (batch, positions, d): what the encoder would make of the speech
-
-    @property
-    def seconds(self) -> float:
-        """Of the speech that it stands for."""
-        return self.hidden.shape[0] * self.hidden.shape[1] / 50
 
 
 class Vocabulary:
@@ -134,10 +109,8 @@ class Recogniser(nn.Module):
         """(batch, 80, frames) -> (batch, frames / 2, d)."""
         return encode(self.whisper.model.encoder, mel)
 
-    def losses(self, batch: Batch | Spliced, stage: Stage) -> dict[str, Tensor]:
-        if isinstance(batch, Spliced):
-            return self._decoding(batch.hidden, batch)
-        if stage in ("decoder", "spliced"):
+    def losses(self, batch: Batch, stage: Stage) -> dict[str, Tensor]:
+        if stage == "decoder":
             with torch.no_grad():
                 hidden = self.encode(batch.mel)
             return self._decoding(hidden, batch)
@@ -154,7 +127,7 @@ class Recogniser(nn.Module):
             return hidden.new_zeros(())
         return nn.functional.cross_entropy(self.frame[name](hidden[known]), targets[known])
 
-    def _decoding(self, hidden: Tensor, batch: Reading) -> dict[str, Tensor]:
+    def _decoding(self, hidden: Tensor, batch: Batch) -> dict[str, Tensor]:
         inputs = batch.tokens[:, :-1].clamp(min=0)
         targets = batch.tokens[:, 1:].clone()
         targets[:, 0] = torch.where(batch.silent, NO_SPEECH, ZH)

@@ -2,15 +2,13 @@
 
 Synthetic speech knows when each syllable sounds, so nothing has to be aligned by chance: stage `encoder` learns the
 syllable of every frame, stage `decoder` learns to read them with two heads taught where to look, and stage `windows`
-trains the whole on padded windows as faster-whisper feeds them (`joint` does so on single utterances, cheaper). Stage
-`spliced` teaches the decoder more language than there is speech of.
+trains the whole on padded windows as faster-whisper feeds them (`joint` does so on single utterances, cheaper).
 """
 
 import argparse
 import random
 import time
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +19,7 @@ from torch import nn
 
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.recogniser import (
-    Batch,
     Recogniser,
-    Spliced,
     Stage,
     Vocabulary,
     configuration,
@@ -31,7 +27,6 @@ from pipelines.training.recogniser import (
     save,
 )
 from pipelines.training.shards import read_texts
-from pipelines.training.spliced import spliced_batches
 from pipelines.training.windows import WINDOW_FRAMES, short_batches, window_batches
 
 WEIGHTS = {"teacher": 0.3, "syllable": 0.5, "before": 0.2, "tone": 0.2, "decoding": 1.0, "following": 0.3}
@@ -44,8 +39,6 @@ class Training:
     vocabulary: Path
     shards: Path
     out: Path
-    sentences: tuple[Path, ...] = ()  # what stage `spliced` reads; a file named twice is drawn from twice as often
-    cut: int = 2_500  # windows that it splices from: they hold nearly every syllable of Mandarin in each of its tones
     init: Path | None = None  # a stage's weights, or an exported folder such as the bundled one
     stage: Stage = "encoder"
     minutes: float = 10
@@ -76,7 +69,10 @@ def train(options: Training) -> None:
         load_weights(model, options.init)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
-    batches = _batches(model, vocabulary, chooser, options)
+    if options.stage == "windows":
+        batches = window_batches(options.shards, vocabulary, chooser, options.batch, options.longest)
+    else:
+        batches = short_batches(options.shards, vocabulary, chooser, options.batch)
     began = reported = time.monotonic()
     sums, counts = Counter[str](), Counter[str]()
     for batch in batches:
@@ -96,7 +92,7 @@ def train(options: Training) -> None:
         step += 1
         sums.update({name: part.item() for name, part in losses.items()})
         counts.update(losses.keys())
-        sums.update(seconds=batch.seconds)
+        sums.update(seconds=int((batch.syllable >= 0).sum()) / 50)
         if step % 50 == 0:
             means = " ".join(f"{name} {sums[name] / count:.3f}" for name, count in counts.items())
             speed = sums["seconds"] / (time.monotonic() - reported)
@@ -110,28 +106,12 @@ def train(options: Training) -> None:
     save(model, options.out)
 
 
-def _batches(
-    model: Recogniser, vocabulary: Vocabulary, chooser: random.Random, options: Training
-) -> Iterator[Batch | Spliced]:
-    if options.stage not in ("windows", "spliced"):
-        return short_batches(options.shards, vocabulary, chooser, options.batch)
-    windows = window_batches(options.shards, vocabulary, chooser, options.batch, options.longest)
-    if options.stage == "windows":
-        return windows
-    texts = [text for path in options.sentences for text in read_texts(path)]
-    return spliced_batches(
-        model, vocabulary, windows, texts, chooser=chooser, frames=options.longest, count=options.cut
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--vocabulary", type=Path, required=True, help="file that --texts made, or an exported folder")
     parser.add_argument("--texts", type=Path, nargs="*", help="make the vocabulary from these and stop")
     parser.add_argument("--shards", type=Path, help="folder of shards to train on")
-    parser.add_argument("--sentences", type=Path, nargs="*", default=[], help="what stage spliced reads")
     parser.add_argument("--out", type=Path, help="file of the weights")
-    parser.add_argument("--cut", type=int, default=2_500, help="windows of speech that stage spliced cuts")
     parser.add_argument("--init", type=Path, help="a stage's weights, or an exported folder such as the bundled one")
     parser.add_argument("--stage", choices=get_args(Stage), default="encoder")
     parser.add_argument("--minutes", type=float, default=10)
@@ -149,7 +129,7 @@ def main() -> None:
     elif missing := [f"--{name}" for name in ("shards", "out") if chosen[name] is None]:
         parser.error(f"training needs {' and '.join(missing)}; to make a vocabulary and stop, give --texts")
     else:
-        train(Training(**chosen | {"sentences": tuple(chosen["sentences"])}))
+        train(Training(**chosen))
 
 
 if __name__ == "__main__":
