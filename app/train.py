@@ -33,6 +33,10 @@ def classifier(
         Literal["auto", "fp32", "bf16", "fp16"], typer.Option(help="auto: bf16 or fp16 on a GPU, fp32 elsewhere.")
     ] = "auto",
     checkpoint_every: Annotated[int, typer.Option(min=1, help="Steps; a killed run goes on from the last.")] = 200,
+    adversarial: Annotated[
+        float,
+        typer.Option(min=0, help="How far words are moved to be harder to tell, such as 0.5; takes twice as long."),
+    ] = 0.0,
     plain: Annotated[
         int | None,
         typer.Option(min=0, help="Compliant rows an epoch that resemble no abuse, drawn anew; all if left out."),
@@ -61,6 +65,7 @@ def classifier(
         seed=seed,
         precision=precision,
         checkpoint_every=checkpoint_every,
+        adversarial=adversarial,
         plain=plain,
     )
     train_classifier_on(read_settings(), base, rows, out, options=options, heard=heard, then_evaluate=evaluation)

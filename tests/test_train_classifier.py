@@ -19,12 +19,13 @@ from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertMode
 
 from models.call import KIND_OF_FORM, KINDS, Form, Label
 from models.classifier import OUTPUTS, TOKENIZER_SHA256, Classifier
+from models.encoding import Encoding
 from models.errors import ModelNotFound, WrongModel
 from pipelines.training.calibration import best_f1_threshold, calibrate
 from pipelines.training.classifier import average, fresh
 from pipelines.training.dataset import BadData, Row, read_folder
-from pipelines.training.examples import known, target
-from pipelines.training.fine_tuning import FineTuning, OtherRun, Step
+from pipelines.training.examples import known, pair_of, target
+from pipelines.training.fine_tuning import FineTuning, OtherRun, Step, fine_tune
 from pipelines.training.train_classifier import CHECKPOINT, SCRATCH, AlreadyTrained, train_classifier
 from tests.conftest import ROOT
 
@@ -262,6 +263,22 @@ def test_own_encoder_from_scratch(rows: list[Row], tmp_path: Path) -> None:
     train_classifier(SCRATCH, rows, tmp_path, options=replace(QUICK, epochs=1), watch=silent)
     (judged,) = Classifier(str(tmp_path))(["打断你的腿"])
     assert 0 <= judged.scores[Label.THREAT] <= 1
+
+
+def test_words_moved_by_adversarial_training_are_put_back(base: Path, rows: list[Row]) -> None:
+    tokenizer = Tokenizer.from_file(str(base / "tokenizer.json"))
+
+    def trained(options: FineTuning) -> dict[str, torch.Tensor]:
+        torch.manual_seed(0)
+        model = fresh(tokenizer, base)
+        show = lambda row, _: pair_of(row.text, row.previous)  # noqa: E731 - as the row says it
+        fine_tune(model, Encoding(tokenizer, model.config.to_dict()), rows, shown=show, options=options, watch=silent)
+        return dict(model.state_dict())
+
+    words = "bert.embeddings.word_embeddings.weight"
+    still = trained(replace(QUICK, rate=0.0, adversarial=5.0))
+    torch.testing.assert_close(still[words], trained(replace(QUICK, rate=0.0))[words], rtol=0, atol=0)
+    assert not torch.equal(trained(replace(QUICK, adversarial=5.0))[words], trained(QUICK)[words])
 
 
 def test_the_mean_of_encoders_lies_between_them(tmp_path: Path) -> None:

@@ -265,6 +265,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rate", type=float, default=5e-4)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--dropout", type=float, default=0.0, help="in a folder's encoder")
+    parser.add_argument("--adversarial", type=float, default=0.0, help="step of the word embeddings; see fine_tuning")
     parser.add_argument("--precision", choices=["fp32", "bf16"], default="fp32")
     parser.add_argument("--plain", type=int, help="compliant rows an epoch that resemble no abuse; default: all")
     parser.add_argument("--ordinary", type=int, default=2_500, help="rows of ordinary talk among the compliant ones")
@@ -332,6 +333,7 @@ def main() -> None:
             batch=options.batch,
             seed=options.seed,
             precision=options.precision,
+            adversarial=options.adversarial,
             plain=options.plain,
         ),
         watch=lambda step: print(f"fine-tune step {step.done}/{step.steps} loss {step.loss:.4f}", flush=True),

@@ -6,13 +6,15 @@ Each step draws from a seed of its own, so a run that was resumed ends with the 
 import hashlib
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn import Parameter
 from transformers import PreTrainedModel
 
 from models.classifier import OUTPUTS, inputs_taken
@@ -43,6 +45,7 @@ class FineTuning:
     seed: int = 0
     precision: Precision = "auto"  # bf16 or fp16 on a GPU, fp32 elsewhere
     checkpoint_every: int = 200  # steps
+    adversarial: float = 0.0  # length of a step of the word embeddings to where the loss grows; costs as much again
     plain: int | None = None  # compliant rows that resemble no abuse: so many an epoch, others each time; None: all
 
 
@@ -96,22 +99,45 @@ def fine_tune(
         arrays = encode([shown(row, chooser) for row in batch])
         for group in optimiser.param_groups:
             group["lr"] = options.rate * min(1, (step + 1) / options.warm_up) * _cosine(step / steps)
-        with torch.autocast(device.partition(":")[0], kind, enabled=kind != torch.float32):
-            logits = model(**{name: torch.from_numpy(arrays[name]).to(device) for name in taken}).logits
-        loss = _loss(logits.float(), batch, weights)
+        shown_now = {name: torch.from_numpy(arrays[name]).to(device) for name in taken}
+
+        def backward(shown_now: dict[str, Tensor] = shown_now, batch: Sequence[Row] = batch) -> float:
+            with torch.autocast(device.partition(":")[0], kind, enabled=kind != torch.float32):
+                logits = model(**shown_now).logits
+            loss = _loss(logits.float(), batch, weights)
+            scaler.scale(loss).backward()
+            return loss.item()
+
         optimiser.zero_grad()
-        scaler.scale(loss).backward()
+        loss = backward()
+        if options.adversarial:
+            with _moved(model.get_input_embeddings().parameters(), options.adversarial):
+                backward()
         scaler.unscale_(optimiser)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         scaler.step(optimiser)
         scaler.update()
-        loss_since, steps_since = loss_since + loss.item(), steps_since + 1
+        loss_since, steps_since = loss_since + loss, steps_since + 1
         if steps_since == 50 or step + 1 == steps:
             watch(Step(step + 1, step + 1 - begin, steps, loss_since / steps_since))
             loss_since, steps_since = 0.0, 0
         if checkpoint and (step + 1) % options.checkpoint_every == 0:
             _save(checkpoint, name, step + 1, model=model, optimiser=optimiser, scaler=scaler)
     model.eval()
+
+
+@contextmanager
+def _moved(embeddings: Iterable[Parameter], length: float) -> Iterator[None]:
+    """Words as they are hardest to tell apart nearby: the fast gradient method of Miyato et al. (arXiv 1605.07725)."""
+    moved = [(part, part.detach().clone(), part.grad) for part in embeddings if part.grad is not None]
+    norm = torch.stack([gradient.norm() for _, _, gradient in moved]).norm().clamp(min=1e-12)
+    with torch.no_grad():
+        for part, _, gradient in moved:
+            part.add_(gradient * (length / norm))
+    yield
+    with torch.no_grad():
+        for part, before, _ in moved:
+            part.copy_(before)
 
 
 def _loss(logits: Tensor, batch: Sequence[Row], weights: Tensor) -> Tensor:
