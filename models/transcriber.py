@@ -1,11 +1,13 @@
 """Channel -> segments of speech with word times, through faster-whisper."""
 
+import math
 import os
 from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from ctranslate2 import StorageView, get_cuda_device_count
@@ -17,6 +19,7 @@ from numpy.typing import NDArray
 
 from models.call import SAMPLE_RATE, Channel, Segment, Word
 from models.errors import ModelNotFound
+from models.homophones import Homophones
 from models.weights import find_weights
 
 _SETTING = "CALLAUDIT_ASR_MODEL"
@@ -95,7 +98,9 @@ class Transcriber:
                 compute_type=_number_format(compute_type, device),
                 cpu_threads=threads or len(os.sched_getaffinity(0)),
             )
-        except (RuntimeError, ValueError) as error:
+            spelling = self.weights.folder / "homophones.npz"  # of a recogniser that hears better than it spells
+            self._homophones = Homophones.load(spelling) if spelling.is_file() else None
+        except (RuntimeError, ValueError, KeyError, OSError, EOFError, BadZipFile) as error:
             raise ModelNotFound(_SETTING, model, f"it cannot be loaded ({error})") from error
         takes, given = self._whisper.model.n_mels, self._whisper.feature_extractor.mel_filters.shape[0]
         if takes != given:  # faster-whisper gives 80 where no preprocessor_config.json says otherwise
@@ -117,6 +122,8 @@ class Transcriber:
         for turns, done in _blocks(channel, self._decoding):
             if turns:
                 self._decode(turns, progress)
+                for turn in turns:
+                    turn.words = self._spelled(turn.words)
             yield from (_segment(turn) for turn in turns if turn.words)
             if progress:
                 progress(done)
@@ -129,8 +136,20 @@ class Transcriber:
         for segment in self._segments(joined, list(pairwise(ends)), self._decoding.second_beam_size, words=False):
             if not self._silent(segment):
                 place = bisect_right(ends, round(segment.start * SAMPLE_RATE) + _ROUNDING) - 1
-                texts[min(place, len(texts) - 1)] += segment.text.strip()
+                texts[min(place, len(texts) - 1)] += self._spelled_alike(segment)
         return texts
+
+    def _spelled(self, words: list[Word]) -> list[Word]:
+        if self._homophones is None:
+            return words
+        spelled = iter(self._homophones([(character, word.probability) for word in words for character in word.text]))
+        return [replace(word, text="".join(islice(spelled, len(word.text)))) for word in words]
+
+    def _spelled_alike(self, segment: Decoded) -> str:
+        """Without times a segment's words have no probabilities of their own, so each has their mean."""
+        text = segment.text.strip()
+        probability = math.exp(min(0.0, segment.avg_logprob))
+        return self._homophones([(character, probability) for character in text]) if self._homophones else text
 
     def _silent(self, segment: Decoded) -> bool:
         chosen = self._decoding

@@ -1,5 +1,6 @@
 import json
 import shutil
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -62,6 +63,28 @@ def test_a_loop_is_decoded_once_more_and_stays_in_evidence(tmp_path: Path) -> No
                 assert heard.compression_ratio == looped.compression_ratio
                 repeats.append((repetition(looped.text), repetition(heard.text)))
     assert any(after < 0.5 < before for before, after in repeats)
+
+
+def test_spelling_changes_characters_and_nothing_else(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BUNDLED / "transcriber", tmp_path / "transcriber"))
+    (folder / "homophones.npz").unlink()
+    with decode(CALL) as recording:
+        spelled, as_decoded = (
+            [word for segment in model(recording.channels[0]) for word in segment.words]
+            for model in (Transcriber(), Transcriber(str(folder)))
+        )
+    assert [replace(word, text="") for word in spelled] == [replace(word, text="") for word in as_decoded]
+    assert [len(word.text) for word in spelled] == [len(word.text) for word in as_decoded]
+    assert [word.text for word in spelled] != [word.text for word in as_decoded]
+
+
+def test_a_broken_file_of_homophones_is_told(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(BUNDLED / "transcriber", tmp_path / "transcriber"))
+    whole = (folder / "homophones.npz").read_bytes()
+    for broken in (b"", whole[: len(whole) // 2], b"PK but no archive"):
+        (folder / "homophones.npz").write_bytes(broken)
+        with pytest.raises(ModelNotFound, match="cannot be loaded"):
+            Transcriber(str(folder))
 
 
 def test_a_missing_folder_names_the_setting() -> None:

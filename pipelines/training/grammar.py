@@ -264,13 +264,13 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--apart-from", type=Path, default=CORPUS / "calls.jsonl", help="rows that none may be like")
-    parser.add_argument("--rules", default="", help="only of groups whose name begins so")
+    parser.add_argument("--rules", default="", help="pattern with which a group's name begins")
     parser.add_argument("--split", choices=["train", "dev", "test"], help="only of rules that fall to it")
     parser.add_argument("--alike-from", type=float, default=Speaking().alike_from, help="likeness at which two are one")
     arguments = parser.parse_args()
 
     grammar = read_grammar()
-    rules = [rule for rule in grammar.rules if rule.id.startswith(arguments.rules)]
+    rules = [rule for rule in grammar.rules if re.match(arguments.rules, rule.id)]
     grammar = replace(grammar, rules=tuple(rule for rule in rules if arguments.split in (None, rule.split)))
     speaking = Speaking(alike_from=arguments.alike_from)
     with arguments.apart_from.open(encoding="utf-8") as lines:
