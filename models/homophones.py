@@ -95,8 +95,8 @@ class Homophones:
         return {character: place for place, character in enumerate(self.characters)}
 
     @cached_property
-    def _alike(self) -> list[dict[int, bool]]:
-        """Of each character: those that share a syllable with it, and whether only in another tone."""
+    def _alike(self) -> list[tuple[Ints, Ints]]:
+        """Of each character: itself and those that share a syllable with it, and 1 where only in another tone."""
         alike: list[dict[int, bool]] = [{place: False} for place in range(len(self.characters))]
         by_syllable = self.readings[np.argsort(self.readings[:, 1], kind="stable")]
         bounds = np.flatnonzero(np.diff(by_syllable[:, 1], prepend=-1, append=-1)).tolist()
@@ -105,14 +105,15 @@ class Homophones:
             for place, tone in sharing:
                 for other, its_tone in sharing:
                     alike[place][other] = alike[place].get(other, True) and tone != its_tone
-        return alike
+        return [(np.array(list(others)), np.array(list(others.values()), np.int64)) for others in alike]
 
     def _candidates(self, place: int, probability: float) -> tuple[Ints, Floats]:
         """What may be meant, and what each costs; the recogniser's own choice first."""
-        chosen, alike = self.spelling, self._alike[place]
+        chosen = self.spelling
         if probability >= chosen.certain:
             return np.array([place]), np.zeros(1)
+        candidates, in_other_tone = self._alike[place]
         sure = max(probability, chosen.least_probability)
-        costs = chosen.other_character - np.log(1 - sure) + chosen.other_tone * np.array(list(alike.values()))
+        costs = chosen.other_character - np.log(1 - sure) + chosen.other_tone * in_other_tone
         costs[0] = -np.log(sure)
-        return np.array(list(alike)), chosen.heard * costs
+        return candidates, chosen.heard * costs

@@ -122,9 +122,7 @@ class Transcriber:
         for turns, done in _blocks(channel, self._decoding):
             if turns:
                 self._decode(turns, progress)
-                for turn in turns:
-                    turn.words = self._spelled(turn.words)
-            yield from (_segment(turn) for turn in turns if turn.words)
+            yield from (_segment(turn, self._spelled(turn.words)) for turn in turns if turn.words)
             if progress:
                 progress(done)
 
@@ -299,11 +297,11 @@ def _word(word: DecodedWord, shift: float, turn: _Turn) -> Word:
     return Word(start, max(start, min(word.end + shift, last)), word.word.strip(), min(1.0, float(word.probability)))
 
 
-def _segment(turn: _Turn) -> Segment:
+def _segment(turn: _Turn, words: Sequence[Word]) -> Segment:
     return Segment(
-        turn.words[0].start,
-        turn.words[-1].end,
-        tuple(turn.words),
+        words[0].start,
+        words[-1].end,
+        tuple(words),
         turn.mean_log_probability,
         turn.no_speech_probability,
         turn.compression_ratio,

@@ -50,15 +50,11 @@ class Trigrams:
     def __call__(self, before: Ints, candidates: Ints) -> Floats:
         """(contexts, candidates). `before`: (contexts, 2) numbers of characters; `candidates`: (candidates,)."""
         newest, both = before[:, 1], before[:, 0] * self.size + before[:, 1]
-        times, kinds = (part[newest][:, None] for part in self._after_one)
-        seen = self.pairs[newest[:, None] * self.size + candidates]
-        by_one = (seen + kinds * self._alone[candidates]) / np.maximum(times + kinds, 1)
-        by_one = np.where(times > 0, by_one, self._alone[candidates])
+        after_one = _Following(*(part[newest] for part in self._after_one))
+        by_one = _smoothed(self.pairs[newest[:, None] * self.size + candidates], after_one, self._alone[candidates])
         at, there = self.pairs.places(both)
-        times, kinds = (np.where(there, part[at], 0)[:, None] for part in self._after_two)
-        seen = self.triples[both[:, None] * self.size + candidates]
-        by_two = np.where(times > 0, (seen + kinds * by_one) / np.maximum(times + kinds, 1), by_one)
-        return np.log(by_two)
+        after_two = _Following(*(np.where(there, part[at], 0) for part in self._after_two))
+        return np.log(_smoothed(self.triples[both[:, None] * self.size + candidates], after_two, by_one))
 
     @cached_property
     def _alone(self) -> Floats:
@@ -77,6 +73,12 @@ class Trigrams:
         """In the order of the pairs."""
         at, there = self.pairs.places(self.triples.keys // self.size)
         return _following(at[there], self.triples.times[there], len(self.pairs.keys))
+
+
+def _smoothed(seen: Ints, after: _Following, shorter: Floats) -> Floats:
+    """(contexts, candidates). `seen`: how often, likewise; `shorter`: the probabilities after a shorter context."""
+    times, kinds = after.times[:, None], after.kinds[:, None]
+    return np.where(times > 0, (seen + kinds * shorter) / np.maximum(times + kinds, 1), shorter)
 
 
 def _following(contexts: Ints, times: Ints, size: int) -> _Following:

@@ -65,7 +65,7 @@ def syllables(character: str) -> set[str]:
 def test_a_saved_one_spells_as_before(small: Homophones, tmp_path: Path) -> None:
     small.save(tmp_path / "homophones.npz")
     loaded = Homophones.load(tmp_path / "homophones.npz")
-    assert loaded(heard("正新记录")) == small(heard("正新记录", 0.3))
+    assert loaded(heard("您的正新记录", 0.3)) == small(heard("您的正新记录", 0.3)) == "您的征信记录"
     assert list(loaded.characters) == list(small.characters)
 
 

@@ -90,6 +90,12 @@ def fine_tune(
     name = hashlib.sha256(f"{run} {options} {steps}".encode()).hexdigest()
     begin = _resume(checkpoint, name, device, model=model, optimiser=optimiser, scaler=scaler)
     loss_since, steps_since = 0.0, 0
+
+    def loss_of(inputs: dict[str, Tensor], batch: Sequence[Row]) -> Tensor:
+        with torch.autocast(device.partition(":")[0], kind, enabled=kind != torch.float32):
+            logits = model(**inputs).logits
+        return _loss(logits.float(), batch, weights)
+
     for step in range(begin, steps):
         if step == begin or step % of_epoch == 0:
             batches = _batches(rows, options, step // of_epoch)
@@ -99,25 +105,18 @@ def fine_tune(
         arrays = encode([shown(row, chooser) for row in batch])
         for group in optimiser.param_groups:
             group["lr"] = options.rate * min(1, (step + 1) / options.warm_up) * _cosine(step / steps)
-        shown_now = {name: torch.from_numpy(arrays[name]).to(device) for name in taken}
-
-        def backward(shown_now: dict[str, Tensor] = shown_now, batch: Sequence[Row] = batch) -> float:
-            with torch.autocast(device.partition(":")[0], kind, enabled=kind != torch.float32):
-                logits = model(**shown_now).logits
-            loss = _loss(logits.float(), batch, weights)
-            scaler.scale(loss).backward()
-            return loss.item()
-
+        inputs = {name: torch.from_numpy(arrays[name]).to(device) for name in taken}
+        loss = loss_of(inputs, batch)
         optimiser.zero_grad()
-        loss = backward()
+        scaler.scale(loss).backward()
         if options.adversarial:
             with _moved(model.get_input_embeddings().parameters(), options.adversarial):
-                backward()
+                scaler.scale(loss_of(inputs, batch)).backward()
         scaler.unscale_(optimiser)
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         scaler.step(optimiser)
         scaler.update()
-        loss_since, steps_since = loss_since + loss, steps_since + 1
+        loss_since, steps_since = loss_since + loss.item(), steps_since + 1
         if steps_since == 50 or step + 1 == steps:
             watch(Step(step + 1, step + 1 - begin, steps, loss_since / steps_since))
             loss_since, steps_since = 0.0, 0

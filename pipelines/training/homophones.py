@@ -37,11 +37,10 @@ def _trigrams(spelled: Counter[str], places: dict[str, int]) -> Trigrams:
     size, pairs, triples = len(places), Counter[int](), Counter[int]()
     for text, times in spelled.items():
         numbers = [places[character] for character in text]
-        keys = [a * size + b for a, b in pairwise(numbers)]
-        for key, last in zip(keys, [*numbers[2:], None], strict=True):
-            pairs[key] += times
-            if last is not None:
-                triples[key * size + last] += times
+        for first, second in pairwise(numbers):
+            pairs[first * size + second] += times
+        for first, second, third in zip(numbers, numbers[1:], numbers[2:], strict=False):
+            triples[(first * size + second) * size + third] += times
     often = {key: times for key, times in triples.items() if times >= _LEAST_TIMES}
     return Trigrams(size, Counts.of(pairs), Counts.of(often))
 
