@@ -10,6 +10,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from models.call import KINDS, Form, Label
@@ -25,6 +26,7 @@ from pipelines.training.classifier_evaluation import (
     NGRAMS,
     PREVIOUS,
     READ,
+    SURE_NGRAMS,
     WORST,
     Evaluation,
     Measuring,
@@ -36,6 +38,8 @@ from pipelines.training.classifier_evaluation import (
 from pipelines.training.dataset import CORPUS, BadData, Row, read_folder
 from pipelines.training.evaluation_page import as_json, page
 from pipelines.training.keywords import Keywords
+from pipelines.training.measures import Truth
+from pipelines.training.ngrams import NgramRegression
 from pipelines.training.noise import Misheard, frequent_characters
 from tests.conftest import ROOT
 
@@ -92,7 +96,7 @@ def write_reference(folder: Path) -> Path:
 def test_all_conditions_and_labellers_are_measured(evaluation: Evaluation) -> None:
     assert set(evaluation.conditions) == {CLEAN, HARD, noisy(0.1), noisy(0.2), DIGITS, HEARD, READ}
     for found in evaluation.conditions.values():
-        assert list(found) == [MODEL, PREVIOUS, NGRAMS, KEYWORDS]
+        assert list(found) == [MODEL, PREVIOUS, NGRAMS, SURE_NGRAMS, KEYWORDS]
         assert len({of.rows for of in found.values()}) == 1
     assert evaluation.conditions[CLEAN][MODEL].rows == evaluation.rows == 160
     assert evaluation.conditions[HEARD][MODEL].rows == evaluation.conditions[READ][MODEL].rows < 100
@@ -106,6 +110,17 @@ def test_the_same_model_is_not_ahead_of_itself(evaluation: Evaluation) -> None:
         assert repr(found[MODEL]) == repr(found[PREVIOUS])  # a precision of nothing found is no number, even to itself
         ahead = evaluation.ahead[condition][PREVIOUS]
         assert (ahead.value, ahead.low, ahead.high) == (0, 0, 0)
+
+
+def test_ngrams_are_measured_by_the_rule_of_the_model_too(rows: list[Row]) -> None:
+    train, dev = ([row for row in rows if row.split == split] for split in ("train", "dev"))
+    asked = [row.text for row in dev], [row.previous for row in dev]
+    free = NgramRegression(train, dev)
+    sure = free.as_sure(dev)(*asked)
+    of_threats, truth = KINDS.index(Label.THREAT), Truth.of(dev).kinds
+    assert truth[sure.kinds[:, of_threats], of_threats].mean() >= 0.95
+    assert (sure.scores[sure.kinds] >= 0.5).all()
+    assert np.array_equal(sure.scores, free(*asked).scores)
 
 
 def test_figures_lie_in_their_intervals(evaluation: Evaluation) -> None:

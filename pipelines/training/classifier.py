@@ -18,7 +18,7 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 from models.classifier import OUTPUTS, Calibration, Classifier, normalise
 from models.encoding import LONGEST_INPUT, Encoding
-from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
+from pipelines.training.calibration import THREAT_PRECISION, calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.dataset import CORPUS, Row, read_folder
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.examples import as_heard, pair_of
@@ -270,7 +270,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--plain", type=int, help="compliant rows an epoch that resemble no abuse; default: all")
     parser.add_argument("--ordinary", type=int, default=2_500, help="rows of ordinary talk among the compliant ones")
     parser.add_argument("--grammar", type=float, default=1.0, help="share of the grammar's rows that is trained on")
-    parser.add_argument("--threat-precision", type=float, default=0.95)
+    parser.add_argument("--threat-precision", type=float, default=THREAT_PRECISION)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()

@@ -10,6 +10,7 @@ import numpy as np
 
 from models.call import KINDS, Form
 from models.classifier import Classifier, normalise
+from pipelines.training.calibration import THREAT_PRECISION
 from pipelines.training.dataset import BadData, Row, Split, fingerprint
 from pipelines.training.keywords import Keywords
 from pipelines.training.measures import (
@@ -36,7 +37,7 @@ from pipelines.training.outside import Outside, outside_checks
 Labeller = Callable[[Sequence[str], Sequence[Sequence[str]]], Answers]
 Watch = Callable[[str], None]  # is told what is done next
 
-MODEL, PREVIOUS, NGRAMS, KEYWORDS = "model", "previous model", "n-grams", "keywords"
+MODEL, PREVIOUS, NGRAMS, SURE_NGRAMS, KEYWORDS = "model", "previous model", "n-grams", "n-grams, as sure", "keywords"
 CLEAN, HARD, HEARD, READ = "as said", "hard rows, as said", "as recognised", "as said, rows that were recognised"
 DIGITS = "numbers in digits"
 WORST = 40
@@ -231,6 +232,11 @@ def _labellers(
         about[NGRAMS] = (
             "TF-IDF of 1 to 4 characters, one logistic regression a kind and form, thresholds of best F1 "
             + ("on dev, with the turns before" if ngrams.with_context else "on dev; the turns before did not help it")
+        )
+        labellers[SURE_NGRAMS] = ngrams.as_sure(dev)
+        about[SURE_NGRAMS] = (
+            f"the same with thresholds as the model's are chosen: threats at precision {THREAT_PRECISION} on dev, "
+            "none under one half"
         )
     keywords = Keywords()
     labellers[KEYWORDS] = keywords

@@ -24,7 +24,7 @@ def noisy_pair(row: Row, heard: Sequence[str], misheard: Misheard, chooser: rand
         text = misheard(text, chooser.uniform(0, 0.3), chooser) or text
     if chooser.random() < 0.3:
         context = misheard(context, chooser.uniform(0, 0.3), chooser)
-    if chooser.random() < 0.4:  # an utterance has to be understood alone; and short inputs train faster
+    if chooser.random() < 0.15:  # an utterance has to be understood alone, too
         context = ""
     if chooser.random() < 0.4:
         text, context = without_marks(text) or text, without_marks(context)

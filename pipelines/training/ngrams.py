@@ -1,6 +1,7 @@
 """Corpus -> TF-IDF of character n-grams with logistic regression: the baseline that needs no encoder."""
 
 from collections.abc import Sequence
+from copy import copy
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,7 +10,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
 from models.call import KIND_OF_FORM, KINDS, Form
-from pipelines.training.calibration import best_f1_threshold
+from pipelines.training.calibration import best_f1_threshold, sure_threshold
 from pipelines.training.dataset import Row
 from pipelines.training.examples import Pair, pair_of
 from pipelines.training.measures import Answers, Flags, Truth, Values
@@ -37,13 +38,24 @@ class NgramRegression:
         self._thresholds = np.array([t for t, _ in best_of_kinds + _thresholds(wanted.forms, of_forms)])
 
     def __call__(self, texts: Sequence[str], previous: Sequence[Sequence[str]]) -> Answers:
-        pairs = [pair_of(text, turns) for text, turns in zip(texts, previous, strict=True)]
-        scores = _probabilities(self._regressions, self._features(pairs, self.with_context))
+        scores = self._scores(list(zip(texts, previous, strict=True)))
         over = scores >= self._thresholds
         kinds = over[:, : len(KINDS)]
         # A form needs its kind, as in the model under test.
         allowed = kinds[:, [KINDS.index(KIND_OF_FORM[form]) for form in Form]]
         return Answers(scores=scores[:, : len(KINDS)], kinds=kinds, forms=over[:, len(KINDS) :] & allowed)
+
+    def as_sure(self, dev: Sequence[Row]) -> "NgramRegression":
+        """The same regressions, with thresholds by the rule that the model under test has to keep."""
+        truth, scores = Truth.of(dev).kinds, self._scores([(row.text, row.previous) for row in dev])
+        sure = [sure_threshold(kind, truth[:, i], scores[:, i]) for i, kind in enumerate(KINDS)]
+        other = copy(self)
+        other._thresholds = np.array([*sure, *self._thresholds[len(KINDS) :]])
+        return other
+
+    def _scores(self, said: Sequence[tuple[str, Sequence[str]]]) -> Values:
+        pairs = [pair_of(text, turns) for text, turns in said]
+        return _probabilities(self._regressions, self._features(pairs, self.with_context))
 
     def _features(self, pairs: Sequence[Pair], with_context: bool) -> csr_matrix:
         of_text = self._of_text.transform([text for text, _ in pairs])

@@ -17,7 +17,7 @@ from models.classifier import OUTPUTS, normalise
 from models.encoding import Encoding
 from models.errors import WrongModel
 from models.weights import find_weights
-from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
+from pipelines.training.calibration import THREAT_PRECISION, calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.classifier import HEAD, character_tokenizer, fold, fresh
 from pipelines.training.dataset import BadData, Row, fingerprint, with_dev
 from pipelines.training.examples import as_heard
@@ -51,7 +51,7 @@ def train_classifier(
     watch: Callable[[Step], None],
     heard: Mapping[str, Sequence[str]] | None = None,
     device: str = "auto",
-    threat_precision: float = 0.95,
+    threat_precision: float = THREAT_PRECISION,
 ) -> None:
     """`base`: scratch for the project's own encoder, else a name of the hub or a folder with its tokenizer.
 
