@@ -5,6 +5,7 @@ import inspect
 import json
 import unicodedata
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from models.call import KIND_OF_FORM, KINDS, Form, Judgement, Label
 from models.encoding import INPUTS, Arrays, Encoding
 from models.errors import InvalidText, ModelNotFound, WrongModel
 from models.ngrams import Ngrams
-from models.onnx_session import cpu_session
+from models.onnx_session import available_cores, cpu_session
 from models.simplified import simplified
 from models.spoken_numbers import spoken_numbers
 from models.weights import find_weights
@@ -30,6 +31,8 @@ LONGEST_UTTERANCE = 80  # characters; a longer text is judged by its worst overl
 LONGEST_TEXT = 10_000
 _OVERLAP = 20
 _LONGEST_CONTEXT = 60
+_ONNX_BATCH = 8  # what it works on stays in the cache of a core, each of which has a batch of its own
+_TORCH_BATCH = 64
 NGRAMS = "ngrams.npz"  # beside a small encoder's weights; a large one needs none
 TOKENIZER_SHA256 = "tokenizer_sha256"  # in config.json: the tokenizer that the weights were trained with
 
@@ -73,19 +76,19 @@ class Classifier:
         self._encode = Encoding(_checked_tokenizer(folder, config), config)
         self._ngrams = Ngrams.load(folder / NGRAMS) if (folder / NGRAMS).is_file() else None
         on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
+        self._batch, self._cores = _TORCH_BATCH, None
         if (folder / "model.onnx").is_file() and not on_gpu:
-            self._run = _onnx(folder / "model.onnx", threads)
+            self._run = _onnx(folder / "model.onnx")
+            self._batch, self._cores = _ONNX_BATCH, ThreadPoolExecutor(threads or available_cores())
         else:
             self._run = _torch(folder, "cuda" if on_gpu else "cpu")
 
-    def __call__(
-        self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None, batch_size: int = 64
-    ) -> list[Judgement]:
+    def __call__(self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None) -> list[Judgement]:
         """One judgement a text. `previous`: the turns before each text, oldest first; the last two are used.
 
         Raises InvalidText naming the first text that is empty or longer than 10,000 characters.
         """
-        return [self._judge(row) for row in self.logits(texts, previous, batch_size)]
+        return [self._judge(row) for row in self.logits(texts, previous)]
 
     @property
     def weights_sha256(self) -> str:
@@ -99,9 +102,7 @@ class Classifier:
             digest.update(files[2].read_bytes())
         return digest.hexdigest()
 
-    def logits(
-        self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None, batch_size: int = 64
-    ) -> Logits:
+    def logits(self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None) -> Logits:
         """(texts, OUTPUTS), not calibrated; of a long text the highest of its parts. Raises as __call__ does."""
         contexts = previous or [()] * len(texts)
         pairs: list[tuple[str, str]] = []
@@ -112,16 +113,21 @@ class Classifier:
                 pairs.append((part, context))
                 owner.append(index)
         worst = np.full((len(texts), len(OUTPUTS)), -np.inf, np.float32)
-        np.maximum.at(worst, owner, self._logits(pairs, batch_size))
+        np.maximum.at(worst, owner, self._logits(pairs))
         return worst
 
-    def _logits(self, pairs: Sequence[tuple[str, str]], batch_size: int) -> Logits:
+    def _logits(self, pairs: Sequence[tuple[str, str]]) -> Logits:
         """(pairs, OUTPUTS). Batches of like length: int8 loses its advantage on padding."""
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
+        batches = [order[begin : begin + self._batch] for begin in range(0, len(order), self._batch)]
+
+        def said(chosen: Sequence[int]) -> Logits:
+            return self._run(self._encode([pairs[i] for i in chosen]))[:, self._outputs]
+
         logits = np.empty((len(pairs), len(OUTPUTS)), np.float32)
-        for begin in range(0, len(order), batch_size):
-            chosen = order[begin : begin + batch_size]
-            logits[chosen] = self._run(self._encode([pairs[i] for i in chosen]))[:, self._outputs]
+        each = self._cores.map if self._cores else map
+        for chosen, found in zip(batches, each(said, batches), strict=True):
+            logits[chosen] = found
         return self._ngrams.blended(logits, pairs) if self._ngrams else logits
 
     def _judge(self, logits: Logits) -> Judgement:
@@ -201,8 +207,8 @@ def _checked_tokenizer(folder: Path, config: dict[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _onnx(file: Path, threads: int) -> Callable[[Arrays], Logits]:
-    session = cpu_session(file, _SETTING, str(file.parent), threads)
+def _onnx(file: Path) -> Callable[[Arrays], Logits]:
+    session = cpu_session(file, _SETTING, str(file.parent), threads=1)
     taken = [entry.name for entry in session.get_inputs()]
     return lambda arrays: session.run(None, {name: arrays[name] for name in taken})[0]
 

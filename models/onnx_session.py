@@ -12,9 +12,13 @@ def cpu_session(file: Path, setting: str, name: str, threads: int) -> Any:
     import onnxruntime  # noqa: PLC0415 - seconds to load, and not needed on a GPU
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or len(os.sched_getaffinity(0))
+    options.intra_op_num_threads = threads or available_cores()
     options.enable_cpu_mem_arena = False  # the arena never gives back what one long batch took
     try:
         return onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
     except Exception as error:
         raise ModelNotFound(setting, name, f"{file.name} cannot be loaded ({error})") from error
+
+
+def available_cores() -> int:
+    return len(os.sched_getaffinity(0))
