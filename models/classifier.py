@@ -4,8 +4,7 @@ import hashlib
 import inspect
 import json
 import unicodedata
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ from models.call import KIND_OF_FORM, KINDS, Form, Judgement, Label
 from models.encoding import INPUTS, Arrays, Encoding
 from models.errors import InvalidText, ModelNotFound, WrongModel
 from models.ngrams import Ngrams
-from models.onnx_session import available_cores, cpu_session
+from models.onnx_model import OnnxModel
 from models.simplified import simplified
 from models.spoken_numbers import spoken_numbers
 from models.weights import find_weights
@@ -31,8 +30,6 @@ LONGEST_UTTERANCE = 80  # characters; a longer text is judged by its worst overl
 LONGEST_TEXT = 10_000
 _OVERLAP = 20
 _LONGEST_CONTEXT = 60
-_ONNX_BATCH = 8  # what it works on stays in the cache of a core, each of which has a batch of its own
-_TORCH_BATCH = 64
 NGRAMS = "ngrams.npz"  # beside a small encoder's weights; a large one needs none
 TOKENIZER_SHA256 = "tokenizer_sha256"  # in config.json: the tokenizer that the weights were trained with
 
@@ -76,12 +73,10 @@ class Classifier:
         self._encode = Encoding(_checked_tokenizer(folder, config), config)
         self._ngrams = Ngrams.load(folder / NGRAMS) if (folder / NGRAMS).is_file() else None
         on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
-        self._batch, self._cores = _TORCH_BATCH, None
         if (folder / "model.onnx").is_file() and not on_gpu:
-            self._run = _onnx(folder / "model.onnx")
-            self._batch, self._cores = _ONNX_BATCH, ThreadPoolExecutor(threads or available_cores())
+            self._encoder: OnnxModel | _TorchModel = OnnxModel(folder / "model.onnx", _SETTING, str(folder), threads)
         else:
-            self._run = _torch(folder, "cuda" if on_gpu else "cpu")
+            self._encoder = _TorchModel(folder, "cuda" if on_gpu else "cpu")
 
     def __call__(self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None) -> list[Judgement]:
         """One judgement a text. `previous`: the turns before each text, oldest first; the last two are used.
@@ -119,15 +114,12 @@ class Classifier:
     def _logits(self, pairs: Sequence[tuple[str, str]]) -> Logits:
         """(pairs, OUTPUTS). Batches of like length: int8 loses its advantage on padding."""
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
-        batches = [order[begin : begin + self._batch] for begin in range(0, len(order), self._batch)]
-
-        def said(chosen: Sequence[int]) -> Logits:
-            return self._run(self._encode([pairs[i] for i in chosen]))[:, self._outputs]
-
+        size = self._encoder.BATCH
+        batches = [order[begin : begin + size] for begin in range(0, len(order), size)]
         logits = np.empty((len(pairs), len(OUTPUTS)), np.float32)
-        each = self._cores.map if self._cores else map
-        for chosen, found in zip(batches, each(said, batches), strict=True):
-            logits[chosen] = found
+        said = self._encoder.map(lambda chosen: self._encode([pairs[i] for i in chosen]), batches)
+        for chosen, found in zip(batches, said, strict=True):
+            logits[chosen] = found[:, self._outputs]
         return self._ngrams.blended(logits, pairs) if self._ngrams else logits
 
     def _judge(self, logits: Logits) -> Judgement:
@@ -207,31 +199,30 @@ def _checked_tokenizer(folder: Path, config: dict[str, Any]) -> Tokenizer:
     return tokenizer
 
 
-def _onnx(file: Path) -> Callable[[Arrays], Logits]:
-    session = cpu_session(file, _SETTING, str(file.parent), threads=1)
-    taken = [entry.name for entry in session.get_inputs()]
-    return lambda arrays: session.run(None, {name: arrays[name] for name in taken})[0]
+class _TorchModel:
+    """Weights of any family of transformers."""
 
+    BATCH = 64
 
-def _torch(folder: Path, device: str) -> Callable[[Arrays], Logits]:
-    import torch  # noqa: PLC0415 - seconds to load, and not needed with an exported model
-    from transformers import AutoModelForSequenceClassification  # noqa: PLC0415
+    def __init__(self, folder: Path, device: str) -> None:
+        """Raises ModelNotFound."""
+        from transformers import AutoModelForSequenceClassification  # noqa: PLC0415 - seconds to load
 
-    try:
-        model = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
-    except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last: a torch built without CUDA
-        raise ModelNotFound(_SETTING, str(folder), f"transformers cannot load it on {device} ({error})") from error
-    if device == "cpu":
-        model = model.float()  # half precision is for disks and GPUs
-    taken = inputs_taken(model.forward)
+        try:
+            model = AutoModelForSequenceClassification.from_pretrained(folder).to(device).eval()
+        except (OSError, ValueError, RuntimeError, AssertionError) as error:  # the last: a torch built without CUDA
+            raise ModelNotFound(_SETTING, str(folder), f"transformers cannot load it on {device} ({error})") from error
+        self._model = model.float() if device == "cpu" else model  # half precision is for disks and GPUs
+        self._device, self._inputs = device, inputs_taken(model.forward)
 
-    def run(arrays: Arrays) -> Logits:
-        with torch.inference_mode():
-            logits = model(**{name: torch.from_numpy(arrays[name]).to(device) for name in taken}).logits
-        result: Logits = logits.float().cpu().numpy()
-        return result
+    def map(self, arrays_of: Callable[[list[int]], Arrays], batches: Iterable[list[int]]) -> Iterator[Logits]:
+        import torch  # noqa: PLC0415 - as above, and not needed with an exported model
 
-    return run
+        for arrays in map(arrays_of, batches):
+            with torch.inference_mode():
+                inputs = {name: torch.from_numpy(arrays[name]).to(self._device) for name in self._inputs}
+                logits = self._model(**inputs).logits
+            yield logits.float().cpu().numpy()
 
 
 def inputs_taken(forward: Callable[..., Any]) -> list[str]:

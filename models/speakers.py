@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from models.call import SAMPLE_RATE, Channel
-from models.onnx_session import cpu_session
+from models.onnx_model import OnnxModel
 from models.weights import Weights, find_weights
 
 _SETTING = "CALLAUDIT_SPEAKERS"
@@ -51,7 +51,6 @@ class Clustering:
     """How embeddings become two voices."""
 
     step_s: float = 0.8  # between windows of 1.6 s
-    batch_size: int = 64
     least_level_dbfs: float = -30.0  # quieter speech is raised to it, as the encoder was trained
     closest: float = 0.9  # cosine of the means above which both are one voice; two people had 0.72-0.89, one 0.88-0.97
     least_share: float = 0.04  # of all speech; less is no voice
@@ -65,7 +64,7 @@ class Embeddings:
         """Raises ModelNotFound."""
         self.weights = find_weights(_SETTING, model, ("encoder.onnx",))
         self._clustering = clustering or Clustering()
-        self._session = cpu_session(self.weights.folder / "encoder.onnx", _SETTING, model, threads)
+        self._encoder = OnnxModel(self.weights.folder / "encoder.onnx", _SETTING, model, threads)
 
     def __call__(self, channel: Channel, speech: Sequence[Span]) -> list[Voiced]:
         """Clusters whole stretches, which mostly have one voice, and judges windows by what was found."""
@@ -92,11 +91,13 @@ class Embeddings:
 
     def embed(self, channel: Channel, windows: Sequence[Span]) -> Vectors:
         """(windows, WIDTH), unit vectors; of each window at most 1.6 s count."""
-        size, found = self._clustering.batch_size, []
-        for begin in range(0, len(windows), size):
-            batch = [self._mel(channel, window) for window in windows[begin : begin + size]]
-            found.append(self._session.run(None, {"mel": np.stack(batch)})[0])
-        return np.concatenate(found) if found else np.zeros((0, WIDTH), np.float32)
+        size = OnnxModel.BATCH
+        batches = [windows[begin : begin + size] for begin in range(0, len(windows), size)]
+
+        def mels(batch: Sequence[Span]) -> dict[str, NDArray[np.float32]]:
+            return {"mel": np.stack([self._mel(channel, window) for window in batch])}
+
+        return np.concatenate([np.zeros((0, WIDTH), np.float32), *self._encoder.map(mels, batches)])
 
     def _mel(self, channel: Channel, window: Span) -> NDArray[np.float32]:
         start, end = (round(at * SAMPLE_RATE) for at in window)
