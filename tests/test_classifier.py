@@ -120,6 +120,13 @@ def test_the_answer_does_not_depend_on_the_batch(classifier: Classifier) -> None
         assert np.allclose(list(a.scores.values()), list(b.scores.values()), atol=0.05)
 
 
+def test_answers_come_in_the_order_of_the_texts_however_they_are_shared_out(classifier: Classifier) -> None:
+    said = ["今天不还钱我就带人上你家泼油漆", "您好，请问是张先生本人吗？", "你就是个不要脸的骗子"]
+    alone = [classifier([text])[0].label for text in said]
+    assert len(set(alone)) == 3
+    assert [judged.label for judged in classifier(said * 25)] == alone * 25
+
+
 def test_weights_of_other_labels_are_refused(tmp_path: Path) -> None:
     shutil.copytree(BUNDLED_CLASSIFIER, tmp_path / "other")
     config = tmp_path / "other" / "config.json"
