@@ -39,7 +39,7 @@ def test_pretraining_leaves_weights_and_their_tokenizer(tmp_path: Path) -> None:
 def test_a_run_that_cannot_write_leaves_those_of_the_run_before(tmp_path: Path) -> None:
     (tmp_path / "own.pt").write_bytes(b"weights of hours")
     (tmp_path / "own.json").write_bytes(b"their tokenizer")
-    (tmp_path / "own.part").mkdir()
+    (tmp_path / ".own-unfinished.pt").mkdir()
     with pytest.raises((OSError, RuntimeError)):
         pretrain(_PAIRS, character_tokenizer(_CHARACTERS), Misheard(_CHARACTERS), briefly(tmp_path / "own.pt"))
     assert (tmp_path / "own.pt").read_bytes() == b"weights of hours"

@@ -24,6 +24,7 @@ from pipelines.training.denormals import flushed_denormals
 from pipelines.training.examples import as_heard, pair_of
 from pipelines.training.export_classifier import export, weigh
 from pipelines.training.fine_tuning import FineTuning, fine_tune
+from pipelines.training.new_file import file_written_whole
 from pipelines.training.ngram_weights import beside
 from pipelines.training.noise import Misheard, coarse, syllable
 from pipelines.training.texts import ordinary_talk, pretraining_pairs
@@ -149,11 +150,9 @@ def pretrain(
 
 def _keep(model: nn.Module, tokenizer: Tokenizer, pretrained: Path) -> None:
     """Tokenizer and weights together, so that a run that ends early leaves those of the run before."""
-    unfinished, entries = pretrained.with_suffix(".part"), pretrained.with_suffix(".json.part")
-    torch.save(model.state_dict(), unfinished)
-    tokenizer.save(str(entries))
-    entries.rename(_tokenizer_of(pretrained))
-    unfinished.rename(pretrained)
+    with file_written_whole(pretrained) as weights, file_written_whole(_tokenizer_of(pretrained)) as entries:
+        torch.save(model.state_dict(), weights)
+        tokenizer.save(str(entries))
 
 
 def _masked_model(tokenizer: Tokenizer, dropout: float = 0.1) -> BertForMaskedLM:

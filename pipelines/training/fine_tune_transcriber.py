@@ -22,6 +22,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerBase, WhisperForCondi
 
 from models.call import SAMPLE_RATE
 from pipelines.training.manifest import BadManifest, Clips, cut
+from pipelines.training.new_file import file_written_whole
 from pipelines.training.new_folder import check_free, written_whole
 
 _FRAMES = 3_000
@@ -240,11 +241,10 @@ class _Training:
         return (step + 1) / warm if step < warm else max(0.0, (steps - step) / max(1, steps - warm))
 
     def _save(self) -> None:
-        unfinished = self._checkpoint.with_suffix(".part")
         parts = {"same": self._same, "step": self.step, "before": self.before}
         states = {"model": self._model.state_dict(), "optimiser": self._optimiser.state_dict()}
-        torch.save(parts | states | {"scaler": self._scaler.state_dict()}, unfinished)
-        unfinished.rename(self._checkpoint)
+        with file_written_whole(self._checkpoint) as unfinished:
+            torch.save(parts | states | {"scaler": self._scaler.state_dict()}, unfinished)
 
     def _resume(self) -> bool:
         if not self._checkpoint.is_file():

@@ -22,6 +22,7 @@ from models.encoding import Encoding
 from pipelines.training.dataset import Row
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.examples import Pair, known, target, weight_of
+from pipelines.training.new_file import file_written_whole
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
@@ -181,9 +182,8 @@ def _precision(wanted: Precision, device: str) -> torch.dtype:
 def _save(checkpoint: Path, run: str, step: int, **parts: Any) -> None:
     """Whole or not at all, whenever the power goes."""
     saved = {"run": run, "step": step, **{name: part.state_dict() for name, part in parts.items()}}
-    unfinished = checkpoint.with_suffix(".unfinished")
-    torch.save(saved, unfinished)
-    unfinished.replace(checkpoint)
+    with file_written_whole(checkpoint) as unfinished:
+        torch.save(saved, unfinished)
 
 
 def _resume(checkpoint: Path | None, run: str, device: str, **parts: Any) -> int:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from pipelines.training.export_transcriber import export
+from pipelines.training.new_file import file_written_whole
 from pipelines.training.new_folder import check_free
 from pipelines.training.recogniser import GUIDED, Recogniser, Stage, Vocabulary, configuration, load_weights
 from pipelines.training.shards import read_texts, write_shards
@@ -99,6 +100,5 @@ def _claim(work: Path, texts: Sequence[Path], effort: Effort) -> None:
         return
     if (work / "vocabulary.json").exists():
         raise OtherWork(work)
-    unfinished = record.with_suffix(".part")
-    unfinished.write_text(json.dumps(same) + "\n", "utf8")
-    unfinished.rename(record)
+    with file_written_whole(record) as unfinished:
+        unfinished.write_text(json.dumps(same) + "\n", "utf8")

@@ -12,6 +12,7 @@ import numpy as np
 from models.homophones import END, MARK, START, Homophones
 from models.trigrams import Counts, Ints, Trigrams
 from pipelines.training.dataset import CORPUS, read_folder
+from pipelines.training.new_file import file_written_whole
 from pipelines.training.synthesis import HANZI, SYLLABLE, pinyin
 from pipelines.training.texts import dialogue, held_out
 
@@ -71,9 +72,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="homophones.npz, in the recogniser's folder")
     arguments = parser.parse_args()
     found = homophones(texts_of(arguments.reference))
-    unfinished = arguments.out.with_suffix(".unfinished.npz")
-    found.save(unfinished)
-    unfinished.replace(arguments.out)
+    with file_written_whole(arguments.out) as unfinished:
+        found.save(unfinished)
     pairs, triples = len(found.trigrams.pairs.keys), len(found.trigrams.triples.keys)
     print(f"{len(found.characters)} characters, {pairs} pairs, {triples} triples, {arguments.out.stat().st_size} bytes")
 

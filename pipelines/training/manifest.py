@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from models.call import SAMPLE_RATE
 from models.errors import CallError
 from pipelines.decode import decode
+from pipelines.training.new_file import file_written_whole
 from pipelines.training.telephone import Samples
 
 LONGEST_S = 30.0
@@ -103,8 +104,7 @@ def cut(manifest: Path, folder: Path, progress: Callable[[float], None] | None =
     places: list[tuple[int, int]] = []
     texts: list[str] = []
     index.unlink(missing_ok=True)  # or it would tell of the sound that is replaced
-    part_of_sound, part_of_index = sound.with_name("clips.pcm.part"), index.with_name("clips.json.part")
-    with part_of_sound.open("wb") as out:
+    with file_written_whole(sound) as unfinished, unfinished.open("wb") as out:
         for audio, group in groupby(sorted(rows, key=lambda row: row.audio), key=lambda row: row.audio):
             for text, samples in _clips_of(manifest, audio, list(group)):
                 pcm = (np.clip(samples, -1, 1) * _SCALE).astype(np.int16)
@@ -116,11 +116,9 @@ def cut(manifest: Path, folder: Path, progress: Callable[[float], None] | None =
             if progress:
                 progress(len(texts) / len(rows))
     sha256 = digest.hexdigest()
-    part_of_index.write_text(
-        json.dumps({"manifest": known, "sha256": sha256, "texts": texts, "bounds": places}, ensure_ascii=False), "utf8"
-    )
-    part_of_sound.rename(sound)
-    part_of_index.rename(index)
+    told = {"manifest": known, "sha256": sha256, "texts": texts, "bounds": places}
+    with file_written_whole(index) as unfinished:
+        unfinished.write_text(json.dumps(told, ensure_ascii=False), "utf8")
     return Clips(tuple(texts), tuple(places), sound, sha256)
 
 

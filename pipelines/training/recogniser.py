@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from transformers import WhisperConfig, WhisperForConditionalGeneration
 
+from pipelines.training.new_file import file_written_whole
 from pipelines.training.synthesis import HANZI, toneless
 from pipelines.training.whisper_encoder import encode
 
@@ -65,9 +66,8 @@ class Vocabulary:
 
     def save(self, path: Path) -> None:
         parts = {"characters": self.characters, "syllables": self.syllables}
-        unfinished = path.with_suffix(".part")
-        unfinished.write_text(json.dumps(parts, ensure_ascii=False), "utf8")
-        unfinished.rename(path)
+        with file_written_whole(path) as unfinished:
+            unfinished.write_text(json.dumps(parts, ensure_ascii=False), "utf8")
 
     def __len__(self) -> int:
         return len(SPECIAL) + len(self.characters)
@@ -174,6 +174,5 @@ def load_weights(model: Recogniser, path: Path) -> None:
 
 
 def save(model: Recogniser, path: Path) -> None:
-    unfinished = path.with_suffix(".part")
-    torch.save({"model": model.state_dict()}, unfinished)
-    unfinished.rename(path)
+    with file_written_whole(path) as unfinished:
+        torch.save({"model": model.state_dict()}, unfinished)

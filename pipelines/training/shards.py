@@ -16,6 +16,7 @@ from faster_whisper.feature_extractor import FeatureExtractor
 from numpy.typing import NDArray
 
 from models.simplified import simplified
+from pipelines.training.new_file import file_written_whole
 from pipelines.training.synthesis import HANZI, VOICES, Synthesizer, Voice
 from pipelines.training.telephone import degrade
 from pipelines.training.texts import held_out
@@ -117,9 +118,8 @@ def write_shard(clips: Sequence[Clip], target: Path) -> None:
     taught = [clip.taught for clip in clips if clip.taught is not None]
     if taught:
         parts |= {"taught": np.concatenate(taught), "positions": np.array([len(heard) for heard in taught])}
-    with (target.parent / f".{target.name}").open("wb") as unfinished:
+    with file_written_whole(target) as unfinished:
         np.savez(unfinished, **parts)
-    Path(unfinished.name).rename(target)
 
 
 def read_shard(shard: Path) -> list[Clip]:
