@@ -30,6 +30,8 @@ LONGEST_UTTERANCE = 80  # characters; a longer text is judged by its worst overl
 LONGEST_TEXT = 10_000
 _OVERLAP = 20
 _LONGEST_CONTEXT = 60
+_ONNX_BATCH = 8  # the fastest of 2 to 128; see tests.benchmarks.classifier
+_TORCH_BATCH = 64
 NGRAMS = "ngrams.npz"  # beside a small encoder's weights; a large one needs none
 TOKENIZER_SHA256 = "tokenizer_sha256"  # in config.json: the tokenizer that the weights were trained with
 
@@ -75,8 +77,10 @@ class Classifier:
         on_gpu = device == "cuda" or (device == "auto" and _has_gpu())
         if (folder / "model.onnx").is_file() and not on_gpu:
             self._encoder: OnnxModel | _TorchModel = OnnxModel(folder / "model.onnx", _SETTING, str(folder), threads)
+            self._batch = _ONNX_BATCH
         else:
             self._encoder = _TorchModel(folder, "cuda" if on_gpu else "cpu")
+            self._batch = _TORCH_BATCH
 
     def __call__(self, texts: Sequence[str], previous: Sequence[Sequence[str]] | None = None) -> list[Judgement]:
         """One judgement a text. `previous`: the turns before each text, oldest first; the last two are used.
@@ -114,8 +118,7 @@ class Classifier:
     def _logits(self, pairs: Sequence[tuple[str, str]]) -> Logits:
         """(pairs, OUTPUTS). Batches of like length: int8 loses its advantage on padding."""
         order = sorted(range(len(pairs)), key=lambda i: len(pairs[i][0]) + len(pairs[i][1]))
-        size = self._encoder.BATCH
-        batches = [order[begin : begin + size] for begin in range(0, len(order), size)]
+        batches = [order[begin : begin + self._batch] for begin in range(0, len(order), self._batch)]
         logits = np.empty((len(pairs), len(OUTPUTS)), np.float32)
         said = self._encoder.map(lambda chosen: self._encode([pairs[i] for i in chosen]), batches)
         for chosen, found in zip(batches, said, strict=True):
@@ -201,8 +204,6 @@ def _checked_tokenizer(folder: Path, config: dict[str, Any]) -> Tokenizer:
 
 class _TorchModel:
     """Weights of any family of transformers."""
-
-    BATCH = 64
 
     def __init__(self, folder: Path, device: str) -> None:
         """Raises ModelNotFound."""
