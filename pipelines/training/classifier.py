@@ -18,12 +18,13 @@ from transformers import BertConfig, BertForMaskedLM, BertForSequenceClassificat
 
 from models.classifier import OUTPUTS, Calibration, Classifier, normalise
 from models.encoding import LONGEST_INPUT, Encoding
-from pipelines.training.calibration import THREAT_PRECISION, calibrate, calibration_pairs, logits_and_rows
+from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.dataset import CORPUS, Row, read_folder
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.examples import as_heard, pair_of
 from pipelines.training.export_classifier import export, weigh
 from pipelines.training.fine_tuning import FineTuning, fine_tune
+from pipelines.training.measures import THREAT_PRECISION
 from pipelines.training.new_file import file_written_whole
 from pipelines.training.ngram_weights import beside
 from pipelines.training.noise import Misheard, coarse, syllable

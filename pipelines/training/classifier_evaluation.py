@@ -10,10 +10,10 @@ import numpy as np
 
 from models.call import KINDS, Form
 from models.classifier import Classifier, normalise
-from pipelines.training.calibration import THREAT_PRECISION
 from pipelines.training.dataset import BadData, Row, Split, fingerprint
 from pipelines.training.keywords import Keywords
 from pipelines.training.measures import (
+    THREAT_PRECISION,
     Answers,
     Bin,
     Curve,

@@ -18,7 +18,7 @@ Values = NDArray[np.float64]
 
 BINS = 10  # of equal width, for calibration
 _THREAT = KINDS.index(Label.THREAT)
-_PRECISION_WANTED = 0.95
+THREAT_PRECISION = 0.95  # asked of what is found to be one
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,7 +135,7 @@ def macro_f1(truth: Truth, found: Answers, weights: Values) -> Values:
     return _mean(_f1(_with_compliant(truth.kinds), _with_compliant(found.kinds), weights))
 
 
-def recall_at_precision(true: Flags, score: Values, weights: Values, wanted: float = _PRECISION_WANTED) -> Values:
+def recall_at_precision(true: Flags, score: Values, weights: Values, wanted: float = THREAT_PRECISION) -> Values:
     """The best recall that a threshold gives with precision `wanted` or more; 0 where none does."""
     hits, taken = _above(true, score, weights)
     precision, recall = _share(hits, taken), _share(hits, hits[:, -1:])

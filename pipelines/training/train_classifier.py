@@ -17,12 +17,13 @@ from models.classifier import OUTPUTS, normalise
 from models.encoding import Encoding
 from models.errors import WrongModel
 from models.weights import find_weights
-from pipelines.training.calibration import THREAT_PRECISION, calibrate, calibration_pairs, logits_and_rows
+from pipelines.training.calibration import calibrate, calibration_pairs, logits_and_rows
 from pipelines.training.classifier import HEAD, character_tokenizer, fold, fresh
 from pipelines.training.dataset import BadData, Row, fingerprint, with_dev
 from pipelines.training.examples import as_heard
 from pipelines.training.export_classifier import export
 from pipelines.training.fine_tuning import FineTuning, Step, fine_tune
+from pipelines.training.measures import THREAT_PRECISION
 from pipelines.training.ngram_weights import beside
 from pipelines.training.noise import Misheard, frequent_characters
 
