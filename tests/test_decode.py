@@ -540,10 +540,10 @@ def short(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def decoding(endless: Path) -> Iterator[Future[None]]:
-    """A decoder at work, and how it ends."""
+    """A decoder at work, for seconds unless it is killed, and how it ends."""
 
     def attempt() -> None:
-        with decode(endless):
+        with decode(endless, DecodeLimits(1e6)):
             pass
 
     with ThreadPoolExecutor() as pool:
@@ -591,12 +591,12 @@ def test_a_decoder_knows_no_secrets_and_dies_with_the_service(endless: Path, sho
     """Though a fork of the service lives on, which holds copies of its files, and can decode as well."""
     program = """
 import os, pathlib, sys
-from pipelines.decode import decode
+from pipelines.decode import DecodeLimits, decode
 endless, short, done = map(pathlib.Path, sys.argv[1:])
 with decode(short):
     pass
 if os.fork():
-    with decode(endless):
+    with decode(endless, DecodeLimits(1e6)):
         pass
 with decode(short):
     done.touch()
