@@ -5,10 +5,9 @@ Trains on what serves: the features of faster-whisper, windows padded to 30 s, n
 
 import json
 import random
-import shutil
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +20,7 @@ from torch import Tensor, nn
 from transformers import AutoTokenizer, PreTrainedTokenizerBase, WhisperForConditionalGeneration
 
 from models.call import SAMPLE_RATE
-from pipelines.training.manifest import BadManifest, Clips, cut
+from pipelines.training.manifest import BadManifest, Clips, cut, discard
 from pipelines.training.new_file import file_written_whole
 from pipelines.training.new_folder import check_free, written_whole
 
@@ -109,7 +108,10 @@ def fine_tune(
     with written_whole(out) as folder:
         export(model, tokenizer, folder, _quantization(chosen.quantization, device))
         (folder / "card.json").write_text(json.dumps(asdict(card), indent=1, ensure_ascii=False) + "\n", "utf8")
-    shutil.rmtree(work)
+    discard(work)
+    (work / _CHECKPOINT).unlink(missing_ok=True)
+    with suppress(OSError):  # somebody keeps something else there
+        work.rmdir()
     return card
 
 

@@ -95,7 +95,7 @@ def cut(manifest: Path, folder: Path, progress: Callable[[float], None] | None =
     """
     rows = read_manifest(manifest)
     known = hashlib.sha256(manifest.read_bytes()).hexdigest()
-    index, sound = folder / "clips.json", folder / "clips.pcm"
+    index, sound = _files(folder)
     if index.is_file() and (found := json.loads(index.read_text("utf8")))["manifest"] == known:
         bounds = tuple((start, end) for start, end in found["bounds"])
         return Clips(tuple(found["texts"]), bounds, sound, found["sha256"])
@@ -120,6 +120,16 @@ def cut(manifest: Path, folder: Path, progress: Callable[[float], None] | None =
     with file_written_whole(index) as unfinished:
         unfinished.write_text(json.dumps(told, ensure_ascii=False), "utf8")
     return Clips(tuple(texts), tuple(places), sound, sha256)
+
+
+def discard(folder: Path) -> None:
+    """What `cut` keeps there, and nothing else."""
+    for file in _files(folder):
+        file.unlink(missing_ok=True)
+
+
+def _files(folder: Path) -> tuple[Path, Path]:
+    return folder / "clips.json", folder / "clips.pcm"
 
 
 def _clips_of(manifest: Path, audio: str, rows: Sequence[Row]) -> list[tuple[str, Samples]]:

@@ -17,6 +17,7 @@ from typing import Literal, get_args
 import torch
 from torch import nn
 
+from pipelines.training.babble import Babble
 from pipelines.training.denormals import flushed_denormals
 from pipelines.training.recogniser import (
     Recogniser,
@@ -27,6 +28,7 @@ from pipelines.training.recogniser import (
     save,
 )
 from pipelines.training.shards import read_texts
+from pipelines.training.synthesis import VOICES
 from pipelines.training.windows import WINDOW_FRAMES, short_batches, window_batches
 
 WEIGHTS = {"teacher": 0.3, "syllable": 0.5, "before": 0.2, "tone": 0.2, "decoding": 1.0, "following": 0.3}
@@ -54,6 +56,8 @@ class Training:
 
 @flushed_denormals()
 def train(options: Training) -> None:
+    """Raises RuntimeError saying what to install, if stage `windows` lacks espeak-ng."""
+    babble = Babble(VOICES, "train") if options.stage == "windows" else None
     torch.set_num_threads(options.threads)
     torch.manual_seed(options.seed)
     chooser = random.Random(options.seed)
@@ -69,8 +73,8 @@ def train(options: Training) -> None:
         load_weights(model, options.init)
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
-    if options.stage == "windows":
-        batches = window_batches(options.shards, vocabulary, chooser, options.batch, options.longest)
+    if babble:
+        batches = window_batches(options.shards, vocabulary, babble, chooser, options.batch, options.longest)
     else:
         batches = short_batches(options.shards, vocabulary, chooser, options.batch)
     began = reported = time.monotonic()

@@ -12,7 +12,7 @@ from pipelines.training.babble import Babble
 from pipelines.training.nonspeech import SOUNDS, sound
 from pipelines.training.recogniser import EOT, PROMPT, TEACHER, Batch, Vocabulary
 from pipelines.training.shards import HUMAN, Clip, log_mel, read_shard, scaled
-from pipelines.training.synthesis import HANZI, VOICES
+from pipelines.training.synthesis import HANZI
 from pipelines.training.telephone import degrade
 
 WINDOW_FRAMES = 3_000
@@ -63,14 +63,14 @@ def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, 
 
 
 def window_batches(
-    folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int, longest: int
+    folder: Path, vocabulary: Vocabulary, babble: Babble, chooser: random.Random, frames: int, longest: int
 ) -> Iterator[Batch]:
     """Utterances joined to anything up to `longest` frames; zeros follow to there, as in service, or rarely to 30 s.
 
-    `frames`: about a batch.
+    `babble` is heard among them. `frames`: about a batch.
     """
     windows: list[list[Clip]] = []
-    silences = nonspeech(chooser, longest / 100)
+    silences = nonspeech(babble, chooser, longest / 100)
     for shard in clips(folder, chooser):
         chooser.shuffle(shard)
         window: list[Clip] = []
@@ -91,10 +91,9 @@ def window_batches(
             yield collate([windows.pop() for _ in range(min(size, len(windows)))], vocabulary, padded, chooser)
 
 
-def nonspeech(chooser: random.Random, longest_s: float) -> Iterator[Clip]:
+def nonspeech(babble: Babble, chooser: random.Random, longest_s: float) -> Iterator[Clip]:
     """Line sounds and babble without a word that can be told, for ever: the recogniser learns to say nothing."""
     draw = np.random.default_rng(chooser.randint(0, 1 << 30))
-    babble = Babble(VOICES, "train")
     while True:
         seconds = chooser.uniform(1, longest_s)
         if chooser.random() < _BABBLE_SHARE:
