@@ -24,6 +24,8 @@ from app.tables import DEFAULT_TENANT
 _log = logging.getLogger(__name__)
 
 _LEFTOVER_AFTER_S = 24 * 3600
+# Stores without folders: to make one there would make the bucket, also where somebody has deleted it.
+_WITHOUT_FOLDERS = {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az"}
 
 _MEDIA_TYPES = (
     (0, b"RIFF", "audio/wav"),
@@ -53,6 +55,7 @@ class Recordings:
         """Raises CannotStart if the place cannot be used."""
         try:
             self._files, self._root = fsspec.core.url_to_fs(settings.recordings)
+            self._has_folders = settings.recordings.partition("://")[0] not in _WITHOUT_FOLDERS
             self._keyring = settings.keyring
             self._local = isinstance(self._files, LocalFileSystem)
             # Beside the recordings if they are local: moving a file into place is then a rename.
@@ -73,7 +76,8 @@ class Recordings:
             return
         passing = f"{target}.{uuid4().hex}"
         with _asking_a_store():
-            self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
+            if self._has_folders:
+                self._files.makedirs(target.rpartition("/")[0], exist_ok=True)
             try:
                 self._files.put_file(str(received), passing)
                 self._files.mv(passing, target)

@@ -145,6 +145,10 @@ def test_bucket_is_ready_while_it_is_there_also_if_it_is_empty(bucket: Any, tmp_
     delete_bucket(bucket)
     with pytest.raises(FileNotFoundError):
         recordings.check()
+    with pytest.raises(FileNotFoundError):
+        kept(recordings)
+    with pytest.raises(FileNotFoundError):  # who deleted the bucket does not find another one of its name
+        recordings.check()
 
 
 def test_bucket_that_does_not_answer_is_an_error_of_the_system(

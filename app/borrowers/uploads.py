@@ -58,7 +58,6 @@ def begin_upload(
     if calls.as_many_wait(database, settings.max_queued_calls):
         raise Trouble(503, "busy", {"retry-after": "60"})
     gate.admit_upload(address_of(request))
-    _clear(recordings.incoming)
     if _promised(recordings.incoming) + int(length) > _UNFINISHED_AT_ONCE * settings.borrower_upload_bytes:
         raise Trouble(503, "busy", {"retry-after": "600"})
     name = secrets.token_urlsafe(32)
@@ -194,21 +193,19 @@ def _append(descriptor: int, content: bytes) -> None:
 
 
 def _promised(folder: Path) -> int:
-    """Bytes that unfinished uploads take, or still may; of those that nobody goes on with, what came."""
-    promised = 0
-    for file in folder.glob("upload-*-*[0-9]"):
-        try:
-            told = file.stat()
-        except FileNotFoundError:
-            continue  # it was handed in meanwhile
-        promised += _length(file) if told.st_mtime > time.time() - _FORGOTTEN_AFTER_S else told.st_size
-    return promised
+    """Bytes that unfinished uploads take, or still may; of those that nobody goes on with, what came.
 
-
-def _clear(folder: Path) -> None:
+    Uploads that were lost long ago are removed.
+    """
+    promised, now = 0, time.time()
     for file in folder.glob("upload-*-*"):
         try:
-            if file.stat().st_mtime < time.time() - _LOST_AFTER_S:
+            told = file.stat()
+            if told.st_mtime < now - _LOST_AFTER_S:
                 file.unlink()
+                continue
         except FileNotFoundError:
-            continue  # another request was quicker
+            continue  # it was handed in meanwhile, or another request was quicker
+        if not file.suffix:  # else it is being encrypted, and was handed in
+            promised += _length(file) if told.st_mtime > now - _FORGOTTEN_AFTER_S else told.st_size
+    return promised
