@@ -1,6 +1,6 @@
-"""The corpus's test split, read a second time by somebody who had not seen the first labels -> how far both agree.
+"""The corpus's test split, read again by people who had not seen the labels -> how far they agree with the first reading.
 
-What two careful readings agree on is the most that can be asked of a classifier. Where they differ, a third decided.
+What careful readings agree on is the most that can be asked of a classifier. Where they differ, another decided.
 """
 
 import json
@@ -16,12 +16,11 @@ from models.call import KIND_OF_FORM, KINDS, Form
 from pipelines.training.dataset import CORPUS, BadData, Row, read_folder
 from pipelines.training.measures import Flags, Truth
 
-SECOND = CORPUS / "second" / "test.jsonl"
-OVERRULED = CORPUS / "second" / "overruled.jsonl"
+SECOND, THIRD, OVERRULED = (CORPUS / "readings" / f"{name}.jsonl" for name in ("second", "third", "overruled"))
 
 
-def read_second(rows: Sequence[Row], file: Path = SECOND) -> list[Row]:
-    """The test rows of `rows` with the second labels. What `file` does not name, it calls compliant.
+def read_again(rows: Sequence[Row], file: Path = SECOND) -> list[Row]:
+    """The test rows of `rows` with a later reading's labels. What `file` does not name, it calls compliant.
 
     `file`: JSON lines of scenario, number of the row in it from 0, and forms. Raises BadData if a row is not there.
     """
@@ -29,7 +28,7 @@ def read_second(rows: Sequence[Row], file: Path = SECOND) -> list[Row]:
 
 
 def read_first(rows: Sequence[Row], overruled: Path = OVERRULED) -> list[Row]:
-    """The test rows of `rows` as they were read first. `overruled`: as for `read_second`, what was changed since."""
+    """The test rows of `rows` as they were read first. `overruled`: as for `read_again`, what was changed since."""
     return _reading(rows, overruled, lambda row: row.forms)
 
 
@@ -62,12 +61,15 @@ def agreement(first: Flags, second: Flags) -> dict[str, tuple[float, float]]:
 def main() -> None:
     rows = read_folder(CORPUS)
     test = [row for row in rows if row.split == "test"]
-    first, second = Truth.of(read_first(rows)).kinds, Truth.of(read_second(rows)).kinds
-    for name, chosen in (("all", np.ones(len(test), bool)), ("hard", np.array([row.hard for row in test]))):
-        found = agreement(first[chosen], second[chosen])
-        print(f"{name}, {chosen.sum()} utterances: macro-F1 {np.mean([f1 for _, f1 in found.values()]):.3f}")
-        for kind, (kappa, f1) in found.items():
-            print(f"  {kind}: kappa {kappa:.2f}, F1 {f1:.3f}")
+    first = Truth.of(read_first(rows)).kinds
+    for file in (SECOND, THIRD):
+        again = Truth.of(read_again(rows, file)).kinds
+        for name, chosen in (("all", np.ones(len(test), bool)), ("hard", np.array([row.hard for row in test]))):
+            found = agreement(first[chosen], again[chosen])
+            mean = np.mean([f1 for _, f1 in found.values()])
+            print(f"{file.stem} reading, {name}, {chosen.sum()} utterances: macro-F1 {mean:.3f}")
+            for kind, (kappa, f1) in found.items():
+                print(f"  {kind}: kappa {kappa:.2f}, F1 {f1:.3f}")
 
 
 if __name__ == "__main__":
