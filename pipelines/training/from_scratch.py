@@ -11,6 +11,7 @@ from pipelines.training.new_file import file_written_whole
 from pipelines.training.new_folder import check_free
 from pipelines.training.recogniser import GUIDED, Recogniser, Stage, Vocabulary, configuration, load_weights
 from pipelines.training.shards import read_texts, write_shards
+from pipelines.training.synthesis import Synthesizer
 from pipelines.training.transcriber import Training, train
 from pipelines.training.windows import WINDOW_FRAMES
 
@@ -43,6 +44,7 @@ def train_from_scratch(texts: Sequence[Path], out: Path, effort: Effort | None =
     OtherWork if OUT.work is of other texts or another effort.
     """
     check_free(out)
+    Synthesizer()  # where it is missing, stage windows would tell hours later
     chosen = effort or Effort()
     work = out.with_name(out.name + ".work")
     shards = work / "shards"
