@@ -1,4 +1,4 @@
-"""The corpus's test split, read again by people who had not seen the labels -> how far they agree with the first reading.
+"""The corpus's test split, read again by readers blind to its labels -> how far they agree with the first reading.
 
 What careful readings agree on is the most that can be asked of a classifier. Where they differ, another decided.
 """

@@ -74,7 +74,7 @@ def train(options: Training) -> None:
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
     step = 0
     if babble:
-        batches = window_batches(options.shards, vocabulary, babble, chooser, options.batch, options.longest)
+        batches = window_batches(options.shards, vocabulary, chooser, options.batch, options.longest, babble=babble)
     else:
         batches = short_batches(options.shards, vocabulary, chooser, options.batch)
     began = reported = time.monotonic()

@@ -63,7 +63,7 @@ def short_batches(folder: Path, vocabulary: Vocabulary, chooser: random.Random, 
 
 
 def window_batches(
-    folder: Path, vocabulary: Vocabulary, babble: Babble, chooser: random.Random, frames: int, longest: int
+    folder: Path, vocabulary: Vocabulary, chooser: random.Random, frames: int, longest: int, *, babble: Babble
 ) -> Iterator[Batch]:
     """Utterances joined to anything up to `longest` frames; zeros follow to there, as in service, or rarely to 30 s.
 
