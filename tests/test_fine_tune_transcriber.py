@@ -64,20 +64,26 @@ def manifest(tmp_path: Path) -> Path:
 
 def test_a_fine_tuned_model_loads_and_has_learned(base: Path, manifest: Path, tmp_path: Path) -> None:
     heard: list[str] = []
-    (tmp_path / "out.work").mkdir()
-    (tmp_path / "out.work" / "notes.txt").write_text("mine", "utf8")
     options = FineTuning(epochs=8, batch_size=2, accumulate=1, learning_rate=1e-2, held_out_share=0.25)
     card = fine_tune(str(base), manifest, tmp_path / "out", options, lambda what, _: heard.append(what))
     assert (card.clips, card.steps) == (4, 16)
     losses = [float(what.split()[-1]) for what in heard if "loss" in what]
     assert losses[-1] < losses[0]
     assert json.loads((tmp_path / "out" / "card.json").read_text("utf8"))["base"] == str(base)
-    assert [file.name for file in (tmp_path / "out.work").iterdir()] == ["notes.txt"]  # what it did not put there
+    assert not (tmp_path / "out.work").exists()
     transcriber = Transcriber(str(tmp_path / "out"))
     assert transcriber.weights.version == card.version
     with decode(manifest.with_name("call.wav")) as recording:
         assert all(segment.words for segment in transcriber(recording.channels[0]))
     assert len(transcriber.again([np.zeros(16_000, np.float32)])) == 1
+
+
+def test_what_somebody_else_keeps_in_the_work_folder_stays(base: Path, manifest: Path, tmp_path: Path) -> None:
+    work = tmp_path / "out.work"
+    work.mkdir()
+    (work / "notes.txt").write_text("mine", "utf8")
+    fine_tune(str(base), manifest, tmp_path / "out", FineTuning(epochs=1, batch_size=2, accumulate=1))
+    assert [file.name for file in work.iterdir()] == ["notes.txt"]
 
 
 def test_half_precision_is_computed_in_int8_on_a_cpu_unless_told_otherwise(
